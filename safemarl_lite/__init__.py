@@ -1,0 +1,1 @@
+"""safemarl_lite: a workbook on safe multi-agent reinforcement learning."""
