@@ -1,0 +1,105 @@
+"""Advantages, the clipped objective and the multiplier of a constrained policy-gradient method.
+
+Notebook: `04_cost_advantage_and_lagrangian`, which derives every line beside what the draft prints.
+Signs: rewards are maximised, costs are to stay low, λ ≥ 0 is the price of one unit of discounted
+cost in units of discounted reward. Symbols: x_t one signal (reward or one cost), V its own critic,
+δ its TD error, A its advantage, J_c the discounted cost of an episode, τ its threshold.
+
+Sources: Schulman et al. 2016 (GAE, eq. 16), 2017 (clipping, eq. 7); Altman 1999 (the Lagrangian);
+Stooke et al. 2020 (PID multipliers).
+"""
+
+import numpy as np
+import torch
+
+
+def gae(signal, values, next_values, terminated, ended, discount=0.99, trace=0.95):
+    """Generalised advantage estimates of one or more signals, each with its own critic.
+
+    δ_t = x_t + γ (1 − terminated_t) V(s_{t+1}) − V(s_t)
+    A_t = δ_t + γ · trace · (1 − ended_t) · A_{t+1}
+
+    signal, values, next_values: (T, …); next_values[t] = V of the true successor of s_t, also
+    where the episode was cut off (truncated: bootstrap). terminated, ended: (T, …) bool that
+    broadcast from the left; ended = terminated or truncated. Returns (T, …).
+    """
+    if not signal.shape == values.shape == next_values.shape:
+        shapes = [tuple(x.shape) for x in (signal, values, next_values)]
+        raise ValueError(f"signal, values and next_values must have one shape, got {shapes}")
+    flat = (*terminated.shape, *[1] * (signal.dim() - terminated.dim()))
+    goes_on = 1.0 - torch.as_tensor(terminated, dtype=signal.dtype).reshape(flat)
+    carries = 1.0 - torch.as_tensor(ended, dtype=signal.dtype).reshape(flat)
+    delta = signal + discount * goes_on * next_values - values
+    advantage = torch.zeros_like(signal)
+    ahead = torch.zeros_like(signal[0])
+    for t in reversed(range(len(signal))):
+        ahead = delta[t] + discount * trace * carries[t] * ahead
+        advantage[t] = ahead
+    return advantage
+
+
+def combined_advantage(reward_advantage, cost_advantages, multipliers):
+    """A = (A^r − Σ_j λ_j A^{c_j}) / (1 + Σ_j λ_j), in units of the standard deviation of A^r.
+
+    reward_advantage (…), cost_advantages (…, m), multipliers (m,). Both are centred; both are
+    divided by the *reward's* deviation, so that λ keeps its meaning as a price.
+    """
+    scale = reward_advantage.std() + 1e-8
+    reward = (reward_advantage - reward_advantage.mean()) / scale
+    cost = (cost_advantages - cost_advantages.flatten(0, -2).mean(0)) / scale
+    return (reward - cost @ multipliers) / (1 + multipliers.sum())
+
+
+def clipped_loss(log_ratio, advantage, clip=0.2):
+    """−E[min(ρ A, clip(ρ, 1 − ε, 1 + ε) A)] with ρ = exp(log_ratio): a loss, to be *descended*."""
+    ratio = log_ratio.exp()
+    return -torch.min(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
+
+
+def discounted(signal, discount):
+    """Σ_t γ^t x_t along the first axis: (T, …) → (…)."""
+    weights = discount ** np.arange(len(signal))
+    return np.tensordot(weights, signal, 1)
+
+
+class Multipliers:
+    """λ_j ← max(0, λ_j + rate · (Ĵ_{c_j} − τ_j)), one for each of m ≥ 1 constraints, optionally PID.
+
+    With violation e_j = clip(Ĵ_{c_j} − τ_j, ±cap), integral I_j ← max(0, I_j + rate · e_j) and
+
+        λ_j = max(0, I_j + proportional · e_j + derivative · max(0, Ĵ_{c_j} − previous Ĵ_{c_j}))
+
+    A plain gradient step on a scalar: Adam would move by ± its rate whatever the violation. The
+    sign of e_j is kept, so that λ can fall. `values` is (m,); the thresholds are in units of Ĵ_c.
+    """
+
+    def __init__(self, thresholds, rate=0.05, initial=0.0, proportional=0.0, derivative=0.0,
+                 cap=float("inf")):  # fmt: skip
+        self.thresholds = np.atleast_1d(np.asarray(thresholds, float))
+        if (self.thresholds < 0).any() or min(rate, proportional, derivative, cap) < 0:
+            raise ValueError("thresholds, rate, proportional, derivative and cap must be ≥ 0")
+        self.rate, self.proportional, self.derivative, self.cap = rate, proportional, derivative, cap
+        self.integral = np.full(self.thresholds.shape, float(initial))
+        self.previous = np.full(self.thresholds.shape, np.nan)
+        self.values = self.integral.copy()
+
+    def update(self, costs):
+        """One step from the estimates Ĵ_c (m,) → λ (m,); raises `ValueError` on NaN or shape."""
+        costs = np.atleast_1d(np.asarray(costs, float))
+        if costs.shape != self.thresholds.shape or not np.isfinite(costs).all():
+            raise ValueError(f"costs must be {self.thresholds.shape} finite numbers, got {costs}")
+        violation = np.clip(costs - self.thresholds, -self.cap, self.cap)
+        rise = np.maximum(0, np.nan_to_num(costs - self.previous))
+        self.integral = np.maximum(0, self.integral + self.rate * violation)
+        self.values = self.integral + self.proportional * violation + self.derivative * rise
+        self.values = np.maximum(0, self.values)
+        self.previous = costs
+        return self.values
+
+    def state_dict(self):
+        names = ("integral", "previous", "values")
+        return {name: getattr(self, name).tolist() for name in names}
+
+    def load_state_dict(self, state):
+        for name, value in state.items():
+            setattr(self, name, np.array(value))

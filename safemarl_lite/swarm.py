@@ -1,0 +1,320 @@
+"""The swarm in the Bullet physics engine: a PettingZoo environment and its batched twin.
+
+Notebook: `02_swarm_environment`; the task, its feasibility and its costs are in `swarm_task.py`.
+Symbols: p_i, v_i position (m) and velocity (m/s) of drone i, g the target. Rewards are maximised:
+
+    r_i = −max(0, ‖p_i − g‖ − goal_radius) / 10,  + arrival_bonus when all drones are in the goal
+
+An episode is terminated when all are in the goal at once, truncated when the horizon is over.
+Axis order everywhere: swarm E, drone N, feature.
+"""
+
+from typing import ClassVar, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import pybullet as bullet
+from pettingzoo import ParallelEnv
+from scipy.spatial.transform import Rotation
+
+from . import camera
+from .swarm_task import (
+    GRAVITY,
+    InfeasibleTask,
+    SwarmTask,
+    drone_costs,
+    least_goal_radius,
+    obstacle_costs,
+    view,
+)
+
+__all__ = ["InfeasibleTask", "SwarmEnv", "SwarmTask", "SwarmVectorEnv", "least_goal_radius"]
+
+GAP = 100.0  # m between neighbouring swarms of one Bullet world
+LEVEL, ORIGIN = (0, 0, 0, 1), (0, 0, 0)
+MAX_TILT, MAX_YAW_RATE, STIFFNESS = np.radians(25), 1.0, 15.0  # rad, rad/s, 1/s
+
+
+def attitude_loop(task, turn, spin, thrust, command):
+    """Thrust along the body's axis and the torque that tracks roll, pitch and yaw rate.
+
+    A critically damped loop on the rotation error e (body frame): torque = J(ω² e − 2ω Ω).
+    turn (E, N) rotations, spin (E, N, 3) rad/s, thrust (E, N) N, command (E, N, 3) in [−1, 1]
+    → forces (E, N, 3) N and torques (E, N, 3) N·m, in the world's frame.
+    """
+    inertia = 0.4 * task.mass * task.body_radius**2  # kg·m², a solid ball
+    ahead = turn.apply([1, 0, 0])
+    yaw = np.arctan2(ahead[..., 1], ahead[..., 0])
+    roll, pitch = np.moveaxis(MAX_TILT * command[..., :2], -1, 0)
+    wanted = Rotation.from_euler("ZYX", np.stack([yaw, pitch, roll], -1))
+    error = turn.apply((turn.inv() * wanted).as_rotvec())
+    rate = np.stack([0 * yaw, 0 * yaw, MAX_YAW_RATE * command[..., 2]], -1)
+    torques = inertia * (STIFFNESS**2 * error - 2 * STIFFNESS * (spin - rate))
+    return turn.apply([0, 0, 1]) * thrust[..., None], torques
+
+
+class Step(NamedTuple):
+    """What a step of E environments returns."""
+
+    observations: np.ndarray  # (E, N, O), of the new episode where one ended
+    state: np.ndarray  # (E, S), likewise
+    rewards: np.ndarray  # (E, N)
+    costs: np.ndarray  # (E, N, m), each agent's share of each constraint
+    terminated: np.ndarray  # (E,) bool
+    truncated: np.ndarray  # (E,) bool
+    next_observations: np.ndarray  # (E, N, O), of the true successor, for bootstrapping
+    next_state: np.ndarray  # (E, S), likewise
+    contacts: np.ndarray  # (E,) pairs of bodies that touch
+
+
+class SwarmVectorEnv:
+    """`num_envs` swarms in one Bullet world, `GAP` m apart; an ended swarm starts anew.
+
+    `seed` is an int or a `SeedSequence`. Actions: (E, N, 3 or 4) in [−1, 1], clipped.
+    """
+
+    discrete = False
+
+    def __init__(self, task, num_envs, seed=0, autoreset=True, visual=False):
+        self.task, self.num_envs, self.autoreset = task, num_envs, autoreset
+        self.agents = [f"drone_{i}" for i in range(task.n_drones)]
+        self.rng = np.random.default_rng(seed)
+        side = int(np.ceil(num_envs**0.5))
+        place = np.arange(num_envs)
+        self.offset = GAP * np.stack([place % side, place // side, 0 * place], -1)[:, None]
+        self.steps = np.zeros(num_envs, int)
+        shape = (num_envs, task.n_drones)
+        self.positions, self.velocities = np.zeros((2, *shape, 3))
+        self.obstacles = np.zeros((num_envs, task.n_obstacles, 3))
+        self.client = bullet.connect(bullet.DIRECT)
+        self._build(visual)
+
+    def _build(self, visual):
+        """Make every body of every swarm, and the ground they share."""
+        task, client = self.task, self.client
+        whole = task.control == "force"  # one call steps all ticks; attitude closes its loop each
+        bullet.setGravity(0, 0, -GRAVITY, physicsClientId=client)
+        bullet.setPhysicsEngineParameter(
+            fixedTimeStep=task.dt if whole else task.dt / task.ticks,
+            numSubSteps=task.ticks if whole else 0,
+            physicsClientId=client,
+        )
+        look = camera.looks(task, client) if visual else {}
+
+        def make(mass, radius, kind, at):
+            form = {"radius": radius} if radius else {"planeNormal": [0, 0, 1]}
+            kind_of = bullet.GEOM_SPHERE if radius else bullet.GEOM_PLANE
+            hull = bullet.createCollisionShape(kind_of, physicsClientId=client, **form)
+            body = bullet.createMultiBody(mass, hull, look.get(kind, -1), at, physicsClientId=client,
+                                          useMaximalCoordinates=1)  # fmt: skip
+            bullet.changeDynamics(body, -1, linearDamping=0, angularDamping=0, restitution=0,
+                                  physicsClientId=client)  # fmt: skip
+            return body
+
+        self.drones, self.obstacle_bodies, self.swarm_of = [], [], {}
+        for e, at in enumerate((self.offset[:, 0] + [0, 0, 50]).tolist()):
+            drones = [make(task.mass, task.body_radius, "drone", at) for _ in self.agents]
+            balls = [make(0, task.obstacle_radius, "obstacle", at) for _ in range(task.n_obstacles)]
+            self.drones += drones
+            self.obstacle_bodies += balls
+            self.swarm_of |= dict.fromkeys(drones + balls, e)
+        make(0, 0, "ground", [0, 0, 0])
+
+    def reset(self, seed=None, options=None):
+        """Start every swarm anew → (observations, state). `options` may give what is drawn:
+
+        `positions` and `velocities` (E, N, 3), `obstacles` (E, M, 3), in m and m/s.
+        """
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+        self._start(range(self.num_envs), options or {})
+        return self.observations(), self.state()
+
+    def _start(self, swarms, options=()):
+        """Put the given swarms at drawn starts, with drawn obstacles in their way."""
+        task, client = self.task, self.client
+        for e in swarms:
+            drawn = dict(zip(("positions", "obstacles"), task.draw(self.rng), strict=True))
+            drawn |= {"velocities": np.zeros((task.n_drones, 3))}
+            drawn |= {key: np.asarray(options[key][e], float) for key in options}
+            self.positions[e], self.velocities[e] = drawn["positions"], drawn["velocities"]
+            self.obstacles[e], self.steps[e] = drawn["obstacles"], 0
+            first = e * task.n_drones
+            where = (self.positions[e] + self.offset[e]).tolist()
+            for i, (p, v) in enumerate(zip(where, self.velocities[e].tolist(), strict=True), first):
+                bullet.resetBasePositionAndOrientation(self.drones[i], p, LEVEL, client)
+                bullet.resetBaseVelocity(self.drones[i], v, ORIGIN, physicsClientId=client)
+            first = e * task.n_obstacles
+            for k, p in enumerate((self.obstacles[e] + self.offset[e]).tolist(), first):
+                bullet.resetBasePositionAndOrientation(self.obstacle_bodies[k], p, LEVEL, client)
+        if task.control == "attitude":
+            self._read()
+
+    def _read(self):
+        """Positions, velocities and, for attitude control, rotations of all drones from Bullet."""
+        shape = (self.num_envs, self.task.n_drones, -1)
+        poses = [bullet.getBasePositionAndOrientation(b, self.client) for b in self.drones]
+        speeds = [bullet.getBaseVelocity(b, self.client) for b in self.drones]
+        self.positions = np.array([p[0] for p in poses]).reshape(shape) - self.offset
+        self.velocities = np.array([v[0] for v in speeds]).reshape(shape)
+        if self.task.control == "attitude":
+            self.turn = Rotation.from_quat(np.array([p[1] for p in poses]).reshape(shape))
+            self.spin = np.array([v[1] for v in speeds]).reshape(shape)
+
+    def _push(self, forces, torques=None):
+        """Apply forces (N) at the centres and torques (N·m), (E, N, 3), in the world's frame."""
+        world, client = bullet.WORLD_FRAME, self.client
+        where = (self.positions + self.offset).reshape(-1, 3).tolist()
+        for b, f, p in zip(self.drones, forces.reshape(-1, 3).tolist(), where, strict=True):
+            bullet.applyExternalForce(b, -1, f, p, world, client)
+        if torques is not None:
+            for b, t in zip(self.drones, torques.reshape(-1, 3).tolist(), strict=True):
+                bullet.applyExternalTorque(b, -1, t, world, client)
+
+    def _fly(self, actions):
+        """Advance the physics by one control step."""
+        task = self.task
+        weight = task.mass * GRAVITY
+        if task.control == "force":
+            lift = np.array([0, 0, weight]) + (task.max_thrust - weight) * actions
+            self._push(lift - task.mass * task.drag * self.velocities)
+            bullet.stepSimulation(self.client)
+            return self._read()
+        thrust = np.maximum(weight + (task.max_thrust - weight) * actions[..., 0], 0)
+        for _ in range(task.ticks):
+            forces, torques = attitude_loop(task, self.turn, self.spin, thrust, actions[..., 1:])
+            self._push(forces - task.mass * task.drag * self.velocities, torques)
+            bullet.stepSimulation(self.client)
+            self._read()
+
+    def step(self, actions):
+        """Advance every swarm by one control step of `dt` seconds → `Step`."""
+        task = self.task
+        shape = (self.num_envs, task.n_drones, task.action_size)
+        actions = np.asarray(actions, float)
+        if actions.shape != shape or not np.isfinite(actions).all():
+            given = actions.shape if actions.shape != shape else "NaN or infinity"
+            raise ValueError(f"actions must be finite and of shape {shape}, got {given}")
+        self._fly(np.clip(actions, -1, 1))
+        self.steps += 1
+        costs = self.costs()
+        outside = np.maximum(self.distances() - task.goal_radius, 0)
+        terminated = (outside == 0).all(-1)
+        truncated = ~terminated & (self.steps >= task.horizon)
+        rewards = -outside / 10 + task.arrival_bonus * terminated[:, None]
+        contacts = self.contacts()
+        successor = self.observations(), self.state()
+        ended = np.flatnonzero(terminated | truncated)
+        now = successor
+        if self.autoreset and len(ended):
+            self._start(ended)
+            now = self.observations(), self.state()
+        return Step(*now, rewards, costs, terminated, truncated, *successor, contacts)
+
+    def distances(self):
+        """Distance of every drone to the target, (E, N) in m."""
+        return np.linalg.norm(self.positions - self.task.target, axis=-1)
+
+    def costs(self):
+        """Each drone's share of each constraint now, (E, N, m); their sum is c."""
+        task = self.task
+        parts = [
+            drone_costs(self.positions, task.d_safe),
+            obstacle_costs(self.positions, self.obstacles, task.obstacle_radius + task.d_safe),
+        ]
+        return np.stack(parts if len(task.thresholds) == 2 else [sum(parts)], -1)
+
+    def contacts(self):
+        """Number of touching pairs of bodies in every swarm, the ground included, (E,)."""
+        touching = np.zeros(self.num_envs, int)
+        points = bullet.getContactPoints(physicsClientId=self.client)
+        for a, b in {(p[1], p[2]) for p in points if p[8] <= 0}:
+            touching[self.swarm_of.get(a, self.swarm_of.get(b))] += 1
+        return touching
+
+    def state(self):
+        """Global state [positions, velocities, obstacles, target], (E, 6N + 3M + 3)."""
+        target = np.broadcast_to(self.task.target, (self.num_envs, 1, 3))
+        parts = self.positions, self.velocities, self.obstacles, target
+        return np.concatenate(parts, 1).reshape(self.num_envs, -1)
+
+    def observations(self):
+        """Each drone's own view, (E, N, O): see `view`."""
+        tilted = (self.turn, self.spin) if self.task.control == "attitude" else ()
+        return view(self.task, self.positions, self.velocities, self.obstacles, *tilted)
+
+    def close(self):
+        """Free the Bullet world; closing twice is allowed."""
+        if self.client is not None:
+            bullet.disconnect(self.client)
+            self.client = None
+
+class SwarmEnv(ParallelEnv):
+    """One swarm with PettingZoo's parallel API; raises `ValueError` on malformed actions.
+
+    The reward and observation are each drone's own; `infos[agent]` holds `cost` (its share),
+    `costs` (per constraint), `contacts` (of the swarm) and `success`. `state()` is global, (S,).
+    """
+
+    metadata: ClassVar = {"name": "safe_swarm_v0", "render_modes": ["rgb_array"], "render_fps": 10}
+
+    def __init__(self, task=None, render_mode=None):
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
+        self.task, self.render_mode = task or SwarmTask(), render_mode
+        self.swarm = SwarmVectorEnv(self.task, 1, autoreset=False, visual=render_mode is not None)
+        self.possible_agents = self.swarm.agents
+        self.agents = []
+        size = self.swarm.observations().shape[-1]
+        self._spaces = (
+            gym.spaces.Box(-np.inf, np.inf, (size,), np.float32),
+            gym.spaces.Box(-1, 1, (self.task.action_size,), np.float32),
+        )
+        self.state_space = gym.spaces.Box(-np.inf, np.inf, self.state().shape, np.float64)
+
+    def observation_space(self, agent):
+        return self._spaces[0]
+
+    def action_space(self, agent):
+        return self._spaces[1]
+
+    def reset(self, seed=None, options=None):
+        """Start anew; `options` may give `positions`, `velocities` (N, 3), `obstacles` (M, 3)."""
+        self.agents = list(self.possible_agents)
+        given = {key: np.asarray(value)[None] for key, value in (options or {}).items()}
+        observations, _ = self.swarm.reset(seed, given)
+        return self._per_agent(observations[0].astype(np.float32)), self._per_agent([{}] * 99)
+
+    def step(self, actions):
+        missing = set(self.agents) ^ set(actions)
+        if missing or not self.agents:
+            raise ValueError(f"actions must name exactly {self.agents}, differs in {missing}")
+        step = self.swarm.step(np.stack([np.asarray(actions[a]) for a in self.agents])[None])
+        infos = [
+            {"cost": float(c.sum()), "costs": c, "contacts": int(step.contacts[0]),
+             "success": bool(step.terminated[0])}
+            for c in step.costs[0]
+        ]  # fmt: skip
+        result = (
+            self._per_agent(step.observations[0].astype(np.float32)),
+            self._per_agent(step.rewards[0].tolist()),
+            dict.fromkeys(self.agents, bool(step.terminated[0])),
+            dict.fromkeys(self.agents, bool(step.truncated[0])),
+            self._per_agent(infos),
+        )
+        if step.terminated[0] or step.truncated[0]:
+            self.agents = []
+        return result
+
+    def _per_agent(self, rows):
+        return dict(zip(self.agents, rows, strict=False))
+
+    def state(self):
+        return self.swarm.state()[0]
+
+    def render(self):
+        """A picture (height, width, 3) uint8 from Bullet's camera."""
+        return camera.picture(self.swarm) if self.render_mode else None
+
+    def close(self):
+        self.swarm.close()

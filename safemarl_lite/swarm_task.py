@@ -1,0 +1,218 @@
+"""The swarm task: what may be set, what is feasible, what is drawn, what costs.
+
+Notebook: `02_swarm_environment`; the physics is in `swarm.py`. Source: the draft's scenario and
+cost functions, repaired. Symbols: p_i position of drone i (m), o_k centre of obstacle k, r_k its
+radius, τ the threshold on the discounted cost of an episode. Per step, after the step:
+
+    c_drones    = Σ_i Σ_{j≠i} 1[‖p_i − p_j‖ < d_safe]        (ordered pairs: a close pair costs 2)
+    c_obstacles = Σ_i Σ_k 1[‖p_i − o_k‖ < r_k + d_safe]
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+GRAVITY = 9.81  # m/s²
+FAR = 5.0  # m: unit of length in a view; clearances end here, and empty slots are filled with it
+
+
+class InfeasibleTask(ValueError):
+    """No policy can satisfy this task; the message says which number would do."""
+
+
+def least_goal_radius(n, d):
+    """Radius (m) below which no ball holds `n` points at pairwise distance ≥ `d` (m).
+
+    Exact up to six points: d/2, d/√3, d·√(3/8), d/√2, d/√2. Beyond, a bound from below: n balls of
+    radius d/2 inside a ball of radius R + d/2 need (R + d/2)³ ≥ n·(d/2)³.
+    """
+    exact = (0, 0, 1 / 2, 1 / 3**0.5, (3 / 8) ** 0.5, 1 / 2**0.5, 1 / 2**0.5)
+    return d * (exact[n] if n <= 6 else max(exact[6], (n ** (1 / 3) - 1) / 2))
+
+
+def drone_costs(positions, d_safe):
+    """Each drone's number of other drones closer than `d_safe` (m): (…, N, 3) → (…, N)."""
+    gap = np.linalg.norm(positions[..., :, None, :] - positions[..., None, :, :], axis=-1)
+    return (gap < d_safe).sum(-1) - 1.0  # a drone is no neighbour of itself
+
+
+def obstacle_costs(positions, obstacles, reach):
+    """Each drone's number of obstacle centres nearer than `reach` (m): (…, N, 3) → (…, N)."""
+    gap = np.linalg.norm(positions[..., :, None, :] - obstacles[..., None, :, :], axis=-1)
+    return (gap < reach).sum(-1).astype(float)
+
+
+def nearest(relative, clearance, k):
+    """The `k` rows of smallest clearance: (E, N, K, F), (E, N, K) → (E, N, k, F + 1).
+
+    Lengths are divided by FAR; a slot without a row is zero with the largest clearance, 1.
+    """
+    order = np.argsort(clearance, -1)[..., :k]
+    found = order.shape[-1]
+    rows = np.zeros((*relative.shape[:2], k, relative.shape[-1] + 1))
+    rows[..., -1] = 1
+    rows[:, :, :found, :-1] = np.take_along_axis(relative, order[..., None], 2) / FAR
+    rows[:, :, :found, -1] = np.minimum(np.take_along_axis(clearance, order, -1) / FAR, 1)
+    return rows
+
+
+def view(task, positions, velocities, obstacles, turn=None, spin=None):
+    """What each drone sees, (E, N, O): nothing absolute, so that it holds for any place and N.
+
+    Own velocity and way to the target (6); of the nearest drones relative position, relative
+    velocity and clearance (7 each); of the nearest obstacles relative position and clearance (4
+    each). A clearance below zero costs. With `turn` (E, N rotations) and `spin` (E, N, 3), for
+    attitude control, all is seen in the drone's heading, with its tilt and yaw rate (3) behind.
+    """
+    n, others = task.n_drones, ~np.eye(task.n_drones, dtype=bool)
+
+    def between(x):
+        return (x[:, None] - x[:, :, None])[:, others].reshape(len(x), n, n - 1, 3)
+
+    own = np.stack([velocities / 3, (task.target - positions) / 10], 2)
+    near, speed, far = between(positions), between(velocities), obstacles[:, None] - positions[:, :, None]
+    tilt = np.zeros((*positions.shape[:2], 0))
+    if turn is not None:
+        ahead, up = turn.apply([1, 0, 0]), turn.apply([0, 0, 1])
+        c, s = (ahead[..., :2] / np.linalg.norm(ahead[..., :2], axis=-1, keepdims=True)).T
+        to_heading = np.array([[c, s, 0 * c], [-s, c, 0 * c], [0 * c, 0 * c, 0 * c + 1]]).T
+        own, near, speed, far = (x @ to_heading for x in (own, near, speed, far))
+        tilt = np.concatenate([(up[..., None, :] @ to_heading)[..., 0, :2], spin[..., 2:]], -1)
+    clear = np.linalg.norm(near, axis=-1) - task.d_safe
+    room = np.linalg.norm(far, axis=-1) - task.obstacle_radius - task.d_safe
+    drones = nearest(np.concatenate([near, speed], -1), clear, task.n_neighbours)
+    parts = own, drones, nearest(far, room, task.n_obstacles_seen), tilt
+    return np.concatenate([part.reshape(*part.shape[:2], -1) for part in parts], -1)
+
+
+@dataclass(frozen=True)
+class SwarmTask:
+    """Everything that may be set about the swarm; raises `InfeasibleTask` on construction."""
+
+    n_drones: int = 5
+    n_obstacles: int = 3
+    target: tuple[float, float, float] = (10.0, 10.0, 5.0)  # m
+    d_safe: float = 2.0  # m
+    obstacle_radius: float = 1.0  # m
+    goal_radius: float = 2.5  # m, all drones must be within it at once
+    dt: float = 0.1  # s, one control step
+    horizon: int = 100  # control steps
+    threshold: float | tuple[float, float] = 0.1  # τ, or (τ_drones, τ_obstacles)
+    discount: float = 0.99
+    control: Literal["force", "attitude"] = "force"
+    start: tuple[float, float, float] = (0.0, 0.0, 2.5)  # m, centre of the start grid
+    start_spacing: float = 2.75  # m
+    start_jitter: float = 0.3  # m, along each axis
+    mass: float = 0.5  # kg
+    body_radius: float = 0.3  # m
+    max_thrust: float = 7.5  # N
+    drag: float = 1.5  # 1/s: the drag force is −mass · drag · velocity
+    arrival_bonus: float = 5.0  # reward of each drone when all are in the goal
+    n_neighbours: int = 4  # drones in a view, nearest first
+    n_obstacles_seen: int = 3  # obstacles in a view, nearest first
+
+    def __post_init__(self):
+        for name in ("target", "start"):
+            point = np.asarray(getattr(self, name), float)
+            if point.shape != (3,) or not np.isfinite(point).all():
+                raise ValueError(f"{name} must be three finite numbers, got {getattr(self, name)}")
+            object.__setattr__(self, name, tuple(point.tolist()))
+        for name in ("n_drones", "horizon", "n_obstacles", "n_neighbours", "n_obstacles_seen"):
+            low = int(name in ("n_drones", "horizon"))
+            if getattr(self, name) != int(getattr(self, name)) or getattr(self, name) < low:
+                raise ValueError(f"{name} must be an integer ≥ {low}, got {getattr(self, name)}")
+        for name in ("d_safe", "obstacle_radius", "goal_radius", "dt", "mass", "body_radius",
+                     "drag", "start_spacing", "max_thrust"):  # fmt: skip
+            if not 0 < getattr(self, name) < np.inf:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if not 0 < self.discount < 1:
+            raise ValueError(f"discount must lie in (0, 1), got {self.discount}")
+        if not 0 <= self.start_jitter < np.inf:
+            raise ValueError(f"start_jitter must be at least 0, got {self.start_jitter}")
+        if len(self.thresholds) > 2 or not all(0 <= t < np.inf for t in self.thresholds):
+            raise ValueError(f"threshold must be τ ≥ 0, or two of them, got {self.threshold}")
+        if self.control not in ("force", "attitude"):
+            raise ValueError(f"control must be 'force' or 'attitude', got {self.control!r}")
+        self._check_feasible()
+
+    def _check_feasible(self):
+        def refuse_below(name, given, least, why):
+            if given < least:
+                raise InfeasibleTask(f"{name}={given:g} is infeasible: {why}; at least {least:.4g}")
+
+        n, d, reach = self.n_drones, self.d_safe, self.obstacle_radius + self.d_safe
+        refuse_below("goal_radius", self.goal_radius, least_goal_radius(n, d),
+                     f"{n} drones cannot keep {d:g} m apart in that ball")  # fmt: skip
+        refuse_below("start_spacing", self.start_spacing, (d + 2 * self.start_jitter) * (n > 1),
+                     f"drones would start closer than d_safe={d:g} m")  # fmt: skip
+        refuse_below("start height", self.start[2], self.grid[:, 2].max() + self.start_jitter
+                     + self.body_radius, "drones would start in the ground")  # fmt: skip
+        refuse_below("target height", self.target[2], self.body_radius, "it is in the ground")
+        refuse_below("max_thrust", self.max_thrust, np.nextafter(self.mass * GRAVITY, np.inf),
+                     f"it cannot lift {self.mass:g} kg")  # fmt: skip
+        if self.n_obstacles:
+            refuse_below("distance to target", self.distance, self.start_radius + 2 * reach
+                         + self.goal_radius, "obstacles would overlap the start or the goal")  # fmt: skip
+        way = max(self.distance - self.goal_radius, 0)
+        refuse_below("horizon", self.horizon, int(np.ceil(way / (self.top_speed * self.dt))),
+                     f"{way:.1f} m at {self.top_speed:.1f} m/s need more steps")  # fmt: skip
+
+    @property
+    def thresholds(self):
+        """τ as a tuple: one number for the total cost, or (τ_drones, τ_obstacles)."""
+        return tuple(float(t) for t in np.atleast_1d(self.threshold))
+
+    @property
+    def distance(self):
+        """Distance (m) from the centre of the start to the target."""
+        return float(np.linalg.norm(np.subtract(self.target, self.start)))
+
+    @property
+    def grid(self):
+        """Start grid (n³, 3) in m around `start`: the smallest cube with n³ ≥ N points."""
+        n = int(np.ceil(self.n_drones ** (1 / 3) - 1e-9))
+        axis = (np.arange(n) - (n - 1) / 2) * self.start_spacing
+        return np.stack(np.meshgrid(axis, axis, axis), -1).reshape(-1, 3)
+
+    @property
+    def start_radius(self):
+        """Radius (m) of the ball around `start` that holds every start position."""
+        return float(np.linalg.norm(self.grid.max(0) + self.start_jitter))
+
+    @property
+    def top_speed(self):
+        """Speed (m/s) that no drone exceeds in free flight: largest acceleration / drag."""
+        lift = self.max_thrust / self.mass
+        spare = 3**0.5 * (lift - GRAVITY) if self.control == "force" else lift + GRAVITY
+        return spare / self.drag
+
+    @property
+    def ticks(self):
+        """Physics ticks a control step: in one tick no drone moves further than its radius."""
+        least = 5 if self.control == "attitude" else 1  # the attitude loop needs 50 Hz
+        return max(least, int(np.ceil(self.top_speed * self.dt / self.body_radius)))
+
+    @property
+    def action_size(self):
+        return 3 if self.control == "force" else 4
+
+    def draw(self, rng):
+        """Draw an episode's start → positions (N, 3) and obstacles (M, 3), in m.
+
+        Starts are jittered points of the grid, ≥ d_safe apart. Every obstacle's centre lies within
+        r + d_safe of the straight way from start to target, so that this way is never free, and
+        further than that from every start and from the goal ball.
+        """
+        cells = rng.permutation(len(self.grid))[: self.n_drones]
+        jitter = rng.uniform(-self.start_jitter, self.start_jitter, (self.n_drones, 3))
+        reach = self.obstacle_radius + self.d_safe
+        along = np.subtract(self.target, self.start) / self.distance
+        low, high = self.start_radius + reach, self.distance - self.goal_radius - reach
+        way = rng.uniform(low, max(low, high), (self.n_obstacles, 1)) * along
+        aside = np.cross(along, rng.normal(size=(self.n_obstacles, 3)))
+        aside /= np.linalg.norm(aside, axis=-1, keepdims=True)
+        aside *= reach * rng.uniform(size=(self.n_obstacles, 1)) ** 0.5
+        buried = (self.start + way + aside)[:, 2] < self.obstacle_radius
+        aside[buried] *= -1  # mirrored at the way, so that no obstacle stands in the ground
+        return self.start + self.grid[cells] + jitter, self.start + way + aside
