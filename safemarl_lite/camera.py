@@ -12,11 +12,16 @@ BLUE, ORANGE, GREEN, GREY = (0.0, 0.45, 0.7, 1), (0.84, 0.37, 0, 1), (0, 0.62, 0
 def looks(task, client):
     """Visual shapes for `drone` (a body, two arms, four rotors), `obstacle` and `ground`."""
     r = task.body_radius
-    arm = bullet.createVisualShape(bullet.GEOM_SPHERE, radius=r, rgbaColor=BLUE, physicsClientId=client)
+    arm = bullet.createVisualShape(
+        bullet.GEOM_SPHERE, radius=r, rgbaColor=BLUE, physicsClientId=client
+    )
     return {
         "drone": arm,
         "obstacle": bullet.createVisualShape(
-            bullet.GEOM_SPHERE, radius=task.obstacle_radius, rgbaColor=ORANGE, physicsClientId=client
+            bullet.GEOM_SPHERE,
+            radius=task.obstacle_radius,
+            rgbaColor=ORANGE,
+            physicsClientId=client,
         ),
     }
 

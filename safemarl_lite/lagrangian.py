@@ -78,7 +78,12 @@ class Multipliers:
         self.thresholds = np.atleast_1d(np.asarray(thresholds, float))
         if (self.thresholds < 0).any() or min(rate, proportional, derivative, cap) < 0:
             raise ValueError("thresholds, rate, proportional, derivative and cap must be ≥ 0")
-        self.rate, self.proportional, self.derivative, self.cap = rate, proportional, derivative, cap
+        self.rate, self.proportional, self.derivative, self.cap = (
+            rate,
+            proportional,
+            derivative,
+            cap,
+        )
         self.integral = np.full(self.thresholds.shape, float(initial))
         self.previous = np.full(self.thresholds.shape, np.nan)
         self.values = self.integral.copy()

@@ -38,5 +38,12 @@ def figure(fig, alt):
 def budget_line(axis, threshold, label="budget τ"):
     """Draw the budget as a labelled horizontal line."""
     axis.axhline(threshold, color=THRESHOLD, linestyle=(0, (1, 1)), linewidth=1.5)
-    axis.annotate(f"{label} = {threshold:g}", (1, threshold), xycoords=("axes fraction", "data"),
-                  xytext=(-2, 3), textcoords="offset points", ha="right", fontsize=9)
+    axis.annotate(
+        f"{label} = {threshold:g}",
+        (1, threshold),
+        xycoords=("axes fraction", "data"),
+        xytext=(-2, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=9,
+    )

@@ -3,7 +3,7 @@
 Notebook: `02_swarm_environment`; the task, its feasibility and its costs are in `swarm_task.py`.
 Symbols: p_i, v_i position (m) and velocity (m/s) of drone i, g the target. Rewards are maximised:
 
-    r_i = −max(0, ‖p_i − g‖ − goal_radius) / 10,  + arrival_bonus when all drones are in the goal
+    r_i = fall of ‖p_i − g‖ in the step (m), + arrival_bonus when all drones are in the goal at once
 
 An episode is terminated when all are in the goal at once, truncated when the horizon is over.
 Axis order everywhere: swarm E, drone N, feature.
@@ -23,6 +23,7 @@ from .swarm_task import (
     InfeasibleTask,
     SwarmTask,
     drone_costs,
+    lengths,
     least_goal_radius,
     obstacle_costs,
     view,
@@ -127,26 +128,24 @@ class SwarmVectorEnv:
         """
         if seed is not None:
             self.rng = np.random.default_rng(seed)
-        self._start(range(self.num_envs), options or {})
+        self._start(np.arange(self.num_envs), options or {})
         return self.observations(), self.state()
 
     def _start(self, swarms, options=()):
         """Put the given swarms at drawn starts, with drawn obstacles in their way."""
         task, client = self.task, self.client
+        self.positions[swarms], self.obstacles[swarms] = task.draw(self.rng, len(swarms))
+        self.velocities[swarms], self.steps[swarms] = 0, 0
+        for name in {"positions", "velocities", "obstacles"} & set(options):
+            getattr(self, name)[swarms] = options[name]
         for e in swarms:
-            drawn = dict(zip(("positions", "obstacles"), task.draw(self.rng), strict=True))
-            drawn |= {"velocities": np.zeros((task.n_drones, 3))}
-            drawn |= {key: np.asarray(options[key][e], float) for key in options}
-            self.positions[e], self.velocities[e] = drawn["positions"], drawn["velocities"]
-            self.obstacles[e], self.steps[e] = drawn["obstacles"], 0
-            first = e * task.n_drones
-            where = (self.positions[e] + self.offset[e]).tolist()
-            for i, (p, v) in enumerate(zip(where, self.velocities[e].tolist(), strict=True), first):
-                bullet.resetBasePositionAndOrientation(self.drones[i], p, LEVEL, client)
-                bullet.resetBaseVelocity(self.drones[i], v, ORIGIN, physicsClientId=client)
-            first = e * task.n_obstacles
-            for k, p in enumerate((self.obstacles[e] + self.offset[e]).tolist(), first):
-                bullet.resetBasePositionAndOrientation(self.obstacle_bodies[k], p, LEVEL, client)
+            drones = self.drones[e * task.n_drones : (e + 1) * task.n_drones]
+            balls = self.obstacle_bodies[e * task.n_obstacles : (e + 1) * task.n_obstacles]
+            places = np.concatenate([self.positions[e], self.obstacles[e]]) + self.offset[e]
+            for body, place in zip(drones + balls, places.tolist(), strict=True):
+                bullet.resetBasePositionAndOrientation(body, place, LEVEL, client)
+            for body, speed in zip(drones, self.velocities[e].tolist(), strict=True):
+                bullet.resetBaseVelocity(body, speed, ORIGIN, physicsClientId=client)
         if task.control == "attitude":
             self._read()
 
@@ -195,13 +194,13 @@ class SwarmVectorEnv:
         if actions.shape != shape or not np.isfinite(actions).all():
             given = actions.shape if actions.shape != shape else "NaN or infinity"
             raise ValueError(f"actions must be finite and of shape {shape}, got {given}")
+        before = self.distances()
         self._fly(np.clip(actions, -1, 1))
         self.steps += 1
-        costs = self.costs()
-        outside = np.maximum(self.distances() - task.goal_radius, 0)
-        terminated = (outside == 0).all(-1)
+        costs, distances = self.costs(), self.distances()
+        terminated = (distances <= task.goal_radius).all(-1)
         truncated = ~terminated & (self.steps >= task.horizon)
-        rewards = -outside / 10 + task.arrival_bonus * terminated[:, None]
+        rewards = before - distances + task.arrival_bonus * terminated[:, None]
         contacts = self.contacts()
         successor = self.observations(), self.state()
         ended = np.flatnonzero(terminated | truncated)
@@ -212,8 +211,8 @@ class SwarmVectorEnv:
         return Step(*now, rewards, costs, terminated, truncated, *successor, contacts)
 
     def distances(self):
-        """Distance of every drone to the target, (E, N) in m."""
-        return np.linalg.norm(self.positions - self.task.target, axis=-1)
+        """Distance (m) of every drone to the target, (E, N)."""
+        return lengths(self.positions - self.task.target)
 
     def costs(self):
         """Each drone's share of each constraint now, (E, N, m); their sum is c."""
@@ -248,6 +247,7 @@ class SwarmVectorEnv:
         if self.client is not None:
             bullet.disconnect(self.client)
             self.client = None
+
 
 class SwarmEnv(ParallelEnv):
     """One swarm with PettingZoo's parallel API; raises `ValueError` on malformed actions.

@@ -9,6 +9,7 @@ radius, τ the threshold on the discounted cost of an episode. Per step, after t
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -31,15 +32,20 @@ def least_goal_radius(n, d):
     return d * (exact[n] if n <= 6 else max(exact[6], (n ** (1 / 3) - 1) / 2))
 
 
+def lengths(x):
+    """Euclidean norm of the last axis."""
+    return np.sqrt(np.einsum("...i,...i->...", x, x))
+
+
 def drone_costs(positions, d_safe):
     """Each drone's number of other drones closer than `d_safe` (m): (…, N, 3) → (…, N)."""
-    gap = np.linalg.norm(positions[..., :, None, :] - positions[..., None, :, :], axis=-1)
+    gap = lengths(positions[..., :, None, :] - positions[..., None, :, :])
     return (gap < d_safe).sum(-1) - 1.0  # a drone is no neighbour of itself
 
 
 def obstacle_costs(positions, obstacles, reach):
     """Each drone's number of obstacle centres nearer than `reach` (m): (…, N, 3) → (…, N)."""
-    gap = np.linalg.norm(positions[..., :, None, :] - obstacles[..., None, :, :], axis=-1)
+    gap = lengths(positions[..., :, None, :] - obstacles[..., None, :, :])
     return (gap < reach).sum(-1).astype(float)
 
 
@@ -48,13 +54,15 @@ def nearest(relative, clearance, k):
 
     Lengths are divided by FAR; a slot without a row is zero with the largest clearance, 1.
     """
+    e, n, rows, features = relative.shape
     order = np.argsort(clearance, -1)[..., :k]
-    found = order.shape[-1]
-    rows = np.zeros((*relative.shape[:2], k, relative.shape[-1] + 1))
-    rows[..., -1] = 1
-    rows[:, :, :found, :-1] = np.take_along_axis(relative, order[..., None], 2) / FAR
-    rows[:, :, :found, -1] = np.minimum(np.take_along_axis(clearance, order, -1) / FAR, 1)
-    return rows
+    pick = (order + rows * np.arange(e * n).reshape(e, n, 1)).ravel()
+    found = (e, n, order.shape[-1])
+    seen = np.zeros((e, n, k, features + 1))
+    seen[..., -1] = 1
+    seen[:, :, : found[2], :-1] = relative.reshape(-1, features)[pick].reshape(*found, -1) / FAR
+    seen[:, :, : found[2], -1] = np.minimum(clearance.ravel()[pick].reshape(found) / FAR, 1)
+    return seen
 
 
 def view(task, positions, velocities, obstacles, turn=None, spin=None):
@@ -65,23 +73,24 @@ def view(task, positions, velocities, obstacles, turn=None, spin=None):
     each). A clearance below zero costs. With `turn` (E, N rotations) and `spin` (E, N, 3), for
     attitude control, all is seen in the drone's heading, with its tilt and yaw rate (3) behind.
     """
-    n, others = task.n_drones, ~np.eye(task.n_drones, dtype=bool)
-
-    def between(x):
-        return (x[:, None] - x[:, :, None])[:, others].reshape(len(x), n, n - 1, 3)
-
     own = np.stack([velocities / 3, (task.target - positions) / 10], 2)
-    near, speed, far = between(positions), between(velocities), obstacles[:, None] - positions[:, :, None]
+    body = np.concatenate([positions, velocities], -1)
+    near, far = body[:, None] - body[:, :, None], obstacles[:, None] - positions[:, :, None]
     tilt = np.zeros((*positions.shape[:2], 0))
     if turn is not None:
         ahead, up = turn.apply([1, 0, 0]), turn.apply([0, 0, 1])
-        c, s = (ahead[..., :2] / np.linalg.norm(ahead[..., :2], axis=-1, keepdims=True)).T
-        to_heading = np.array([[c, s, 0 * c], [-s, c, 0 * c], [0 * c, 0 * c, 0 * c + 1]]).T
-        own, near, speed, far = (x @ to_heading for x in (own, near, speed, far))
+        c, s = np.moveaxis(ahead[..., :2] / lengths(ahead[..., :2])[..., None], -1, 0)
+        to_heading = np.moveaxis(
+            [[c, -s, 0 * c], [s, c, 0 * c], [0 * c, 0 * c, 0 * c + 1]], (0, 1), (2, 3)
+        )
+        own, far = own @ to_heading, far @ to_heading
+        near = np.concatenate([near[..., :3] @ to_heading, near[..., 3:] @ to_heading], -1)
         tilt = np.concatenate([(up[..., None, :] @ to_heading)[..., 0, :2], spin[..., 2:]], -1)
-    clear = np.linalg.norm(near, axis=-1) - task.d_safe
-    room = np.linalg.norm(far, axis=-1) - task.obstacle_radius - task.d_safe
-    drones = nearest(np.concatenate([near, speed], -1), clear, task.n_neighbours)
+    clear = lengths(near[..., :3]) - task.d_safe
+    clear[:, range(task.n_drones), range(task.n_drones)] = np.inf  # itself comes last
+    room = lengths(far) - task.obstacle_radius - task.d_safe
+    drones = nearest(near, clear, task.n_neighbours)
+    drones[:, :, task.n_drones - 1 :] = np.eye(7)[-1]  # an empty slot
     parts = own, drones, nearest(far, room, task.n_obstacles_seen), tilt
     return np.concatenate([part.reshape(*part.shape[:2], -1) for part in parts], -1)
 
@@ -158,36 +167,36 @@ class SwarmTask:
         refuse_below("horizon", self.horizon, int(np.ceil(way / (self.top_speed * self.dt))),
                      f"{way:.1f} m at {self.top_speed:.1f} m/s need more steps")  # fmt: skip
 
-    @property
+    @cached_property
     def thresholds(self):
         """τ as a tuple: one number for the total cost, or (τ_drones, τ_obstacles)."""
         return tuple(float(t) for t in np.atleast_1d(self.threshold))
 
-    @property
+    @cached_property
     def distance(self):
         """Distance (m) from the centre of the start to the target."""
         return float(np.linalg.norm(np.subtract(self.target, self.start)))
 
-    @property
+    @cached_property
     def grid(self):
         """Start grid (n³, 3) in m around `start`: the smallest cube with n³ ≥ N points."""
         n = int(np.ceil(self.n_drones ** (1 / 3) - 1e-9))
         axis = (np.arange(n) - (n - 1) / 2) * self.start_spacing
         return np.stack(np.meshgrid(axis, axis, axis), -1).reshape(-1, 3)
 
-    @property
+    @cached_property
     def start_radius(self):
         """Radius (m) of the ball around `start` that holds every start position."""
         return float(np.linalg.norm(self.grid.max(0) + self.start_jitter))
 
-    @property
+    @cached_property
     def top_speed(self):
         """Speed (m/s) that no drone exceeds in free flight: largest acceleration / drag."""
         lift = self.max_thrust / self.mass
         spare = 3**0.5 * (lift - GRAVITY) if self.control == "force" else lift + GRAVITY
         return spare / self.drag
 
-    @property
+    @cached_property
     def ticks(self):
         """Physics ticks a control step: in one tick no drone moves further than its radius."""
         least = 5 if self.control == "attitude" else 1  # the attitude loop needs 50 Hz
@@ -197,22 +206,23 @@ class SwarmTask:
     def action_size(self):
         return 3 if self.control == "force" else 4
 
-    def draw(self, rng):
-        """Draw an episode's start → positions (N, 3) and obstacles (M, 3), in m.
+    def draw(self, rng, count):
+        """Draw starts of `count` episodes → positions (count, N, 3), obstacles (count, M, 3), in m.
 
         Starts are jittered points of the grid, ≥ d_safe apart. Every obstacle's centre lies within
         r + d_safe of the straight way from start to target, so that this way is never free, and
         further than that from every start and from the goal ball.
         """
-        cells = rng.permutation(len(self.grid))[: self.n_drones]
-        jitter = rng.uniform(-self.start_jitter, self.start_jitter, (self.n_drones, 3))
+        cells = rng.permuted(np.tile(np.arange(len(self.grid)), (count, 1)), axis=1)
+        places = self.grid[cells[:, : self.n_drones]]
+        places += rng.uniform(-self.start_jitter, self.start_jitter, places.shape)
         reach = self.obstacle_radius + self.d_safe
         along = np.subtract(self.target, self.start) / self.distance
         low, high = self.start_radius + reach, self.distance - self.goal_radius - reach
-        way = rng.uniform(low, max(low, high), (self.n_obstacles, 1)) * along
-        aside = np.cross(along, rng.normal(size=(self.n_obstacles, 3)))
-        aside /= np.linalg.norm(aside, axis=-1, keepdims=True)
-        aside *= reach * rng.uniform(size=(self.n_obstacles, 1)) ** 0.5
-        buried = (self.start + way + aside)[:, 2] < self.obstacle_radius
+        shape = (count, self.n_obstacles, 1)
+        way = rng.uniform(low, max(low, high), shape) * along
+        aside = np.cross(along, rng.normal(size=(*shape[:2], 3)))
+        aside *= reach * rng.uniform(size=shape) ** 0.5 / lengths(aside)[..., None]
+        buried = (self.start + way + aside)[..., 2] < self.obstacle_radius
         aside[buried] *= -1  # mirrored at the way, so that no obstacle stands in the ground
-        return self.start + self.grid[cells] + jitter, self.start + way + aside
+        return self.start + places, self.start + way + aside
