@@ -2,8 +2,8 @@
 
     max_π J_r(π)   subject to   J_cj(π) ≤ τ_j, j = 1..m,   J_f(π) = E_π[Σ_t γ^t f(s_t, a_t)]
 
-Source: Altman, "Constrained Markov Decision Processes" (1999), ch. 3 and 4 (occupancy measures and
-their linear programme). Notebook 01. Rewards are maximised, costs stay low, multipliers are ≥ 0;
+Source: Altman, "Constrained Markov Decision Processes" (1999), ch. 3 (occupancy measures and their
+linear programme). Notebook 01. Rewards are maximised, costs stay low, multipliers are ≥ 0;
 every J is a discounted sum from t = 0 on, *not* multiplied by 1 − γ, and so is every threshold.
 
     P    transition (S, A, S)     x   occupancy (S, A), x(s,a) = Σ_t γ^t Pr(s_t = s, a_t = a)
@@ -28,10 +28,11 @@ class InfeasibleCMDP(ValueError):
 
     def __init__(self, thresholds, feasible, least):
         self.thresholds, self.feasible, self.least = thresholds, feasible, least
-        advice = f"the smallest feasible threshold is {feasible[0]:.6g}"
+        up, alone = (np.ceil(bound * 1e6) / 1e6 for bound in (feasible, least))  # still feasible
+        advice = f"the smallest feasible threshold is {up[0]:g}"
         if len(least) > 1:
-            advice = f"raise each by {(feasible - thresholds).max():.6g}, to {feasible.tolist()}"
-            advice += f" (each cost alone could reach {least.tolist()})"
+            advice = f"raised alike, the smallest feasible thresholds are {up.tolist()}"
+            advice += f"; each cost alone could reach {alone.tolist()}"
         super().__init__(f"no policy meets thresholds {thresholds.tolist()}: {advice}")
 
 
@@ -234,7 +235,8 @@ def subgradient_ascent(cmdp, steps, rate):
     """The textbook method on −d: λ_{k+1} = max(0, λ_k + η_k (J_c(π_k) − τ)), η_k = rate/√(k+1).
 
     Returns λ (K,m), J_r (K,), J_c (K,m) of each step's policy, and the η-weighted mean occupancy
-    (S,A). The mean violates budget j by at most λ_{K,j} / Σ_k η_k (sum the recursion); π_K may not.
+    (S,A). The mean exceeds budget j by at most λ_j / Σ_k η_k, λ after the last step (sum the
+    recursion); the last policy may exceed it by any amount.
     """
     λ, path, mean = np.zeros(len(cmdp.thresholds)), [], 0
     etas = rate / np.sqrt(np.arange(1, steps + 1))

@@ -67,7 +67,7 @@ def ring_map(axis, x, drone):
     moves = x.reshape(8, 8, 3, 3).sum(axis=(1, 3) if drone == 0 else (0, 2))  # (cell, steering)
     steps, (start, goal) = moves.sum(1), ((0, 3), (3, 0))[drone]
     for cell, (row, column) in enumerate(RING):
-        shade = plt.cm.Greys(0 if cell == goal else min(steps[cell] / 8, 0.5))
+        shade = plt.cm.Greys(0 if cell == goal else min(steps[cell] / 3, 1) / 2)
         axis.add_patch(plt.Rectangle((column - 0.5, -row - 0.5), 1, 1, facecolor=shade, ec="black"))
         label = (
             "lands here" if cell == goal else f"{steps[cell]:.2f}" + " (start)" * (cell == start)
@@ -77,7 +77,7 @@ def ring_map(axis, x, drone):
             to_row, to_column = RING[(cell + 3 - 2 * side) % 8]
             share = 0.45 * moves[cell, side] / steps[cell]
             tip = column + share * (to_column - column), -row - 0.1 + share * (row - to_row)
-            arrow = {"arrowstyle": "->", "linewidth": 1.5, "shrinkA": 0, "shrinkB": 0}
+            arrow = {"arrowstyle": "-|>", "linewidth": 1.5, "shrinkA": 0, "shrinkB": 0}
             if share > 0.03:
                 axis.annotate("", tip, (column, -row - 0.1), arrowprops=arrow)
     axis.plot((0.5, 2.5), (-0.5, -0.5), color="black", linewidth=4)  # the wall
@@ -95,16 +95,16 @@ def budget_panel(cmdp, threshold, sweep):
     best = solve_lp(cmdp.with_thresholds(threshold))
     for drone in (0, 1):
         ring_map(fig.add_subplot(maps[drone]), best.occupancy, drone)
-    λ, wide = best.multipliers[0], np.array((-0.3, 0.3))
+    λ, wide = best.multipliers[0], np.array((-0.45, 0.45))
     front.plot(*sweep[:2], color=REWARD, label="best value")
     front.plot(
         threshold + wide, best.value + λ * wide, "--", color=PRICE, label=f"slope λ* = {λ:.2f}"
     )
     front.plot(threshold, best.value, "o", color=REWARD)
-    price.plot(sweep[0], sweep[2], color=PRICE)
+    price.plot(sweep[0], sweep[2], color=PRICE, drawstyle="steps-mid")
     price.plot(threshold, λ, "o", color=PRICE)
-    front.set(ylim=(-16, -8), ylabel="J_r, weighted steps (up is better)", title="what is left")
-    price.set(ylim=(-0.4, 10), ylabel="λ*, weighted steps per near miss", title="what it costs")
+    front.set(ylim=(-13.5, -8), ylabel="J_r, weighted steps (up is better)", title="what can be earned")
+    price.set(ylim=(-0.4, 10), ylabel="λ*, weighted steps per near miss", title="what a near miss is worth")
     for axis in (front, price):
         axis.axvline(threshold, color=THRESHOLD, linestyle=(0, (1, 1)))
         axis.set(xlim=(0, 1.85), xlabel="budget τ, near misses a flight")
