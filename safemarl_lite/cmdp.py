@@ -74,9 +74,6 @@ class TabularCMDP:
         return replace(self, thresholds=np.broadcast_to(thresholds, self.thresholds.shape))
 
 
-# ---- exact evaluation of a policy (S, A): linear solves, no sampling
-
-
 def policy_matrix(cmdp, policy):
     """P_π(s, s') = Σ_a π(a|s) P(s'|s,a), shape (S, S)."""
     policy = np.asarray(policy, dtype=np.float64)
@@ -126,12 +123,8 @@ def evaluate(cmdp, policy):
     """Exact values, advantages, returns and occupancy of `policy` (S, A)."""
     signals = np.concatenate([cmdp.reward[None], cmdp.costs])
     v, q = state_values(cmdp, policy, signals), action_values(cmdp, policy, signals)
-    a, J = q - v[..., None], v @ cmdp.start
-    x = occupancy(cmdp, policy)
+    a, J, x = q - v[..., None], v @ cmdp.start, occupancy(cmdp, policy)
     return Evaluation(v[0], v[1:], q[0], q[1:], a[0], a[1:], float(J[0]), J[1:], x)
-
-
-# ---- the linear programme ------------------------------------------------------------------------
 
 
 # policy (S,A), value J_r, costs J_c (m,), multipliers λ* (m,), occupancy x (S,A)
@@ -147,8 +140,8 @@ def flow_matrix(cmdp):
 def solve_lp(cmdp):
     """max_x Σ x r  subject to  F x = ρ, Σ x c_j ≤ τ_j, x ≥ 0; then π(a|s) = x(s,a) / Σ_a x(s,a).
 
-    λ* comes from the solver: minus the marginals of the cost rows, because it minimises −Σ x r.
-    A state that is never visited gets the uniform policy. Raises `InfeasibleCMDP`.
+    λ* is minus the solver's marginals of the cost rows, because it minimises −Σ x r. A state that
+    is never visited gets the uniform policy. Raises `InfeasibleCMDP`.
     """
     m, S, A = cmdp.costs.shape
     rows, flow = cmdp.costs.reshape(m, S * A), flow_matrix(cmdp)
@@ -157,9 +150,8 @@ def solve_lp(cmdp):
     if result.status == 2:  # infeasible: one slack z for all thresholds, made as small as it can be
         rows, flow = np.c_[rows, -np.ones(m)], np.c_[flow, np.zeros(S)]
         slack = linprog(np.eye(S * A + 1)[-1], A_ub=rows, A_eq=flow, **problem).fun
-        lowest = [state_values(cmdp, best_response(cmdp, -cost), cost) for cost in cmdp.costs]
-        least = np.array(lowest) @ cmdp.start
-        raise InfeasibleCMDP(cmdp.thresholds, cmdp.thresholds + slack, least)
+        least = [evaluate(cmdp, best_response(cmdp, -c)).J_c[j] for j, c in enumerate(cmdp.costs)]
+        raise InfeasibleCMDP(cmdp.thresholds, cmdp.thresholds + slack, np.array(least))
     if result.status != 0:
         raise RuntimeError(f"the linear programme failed: {result.message}")
     multipliers = np.maximum(-result.ineqlin.marginals, 0)
@@ -188,9 +180,6 @@ def pareto_front(cmdp, thresholds):
         with suppress(InfeasibleCMDP):
             _, values[k], costs[k], multipliers[k], _ = solve_lp(cmdp.with_thresholds(budget))
     return values, costs, multipliers
-
-
-# ---- the dual: an unconstrained problem for every price ------------------------------------------
 
 
 def penalised(cmdp, multipliers):
@@ -248,7 +237,7 @@ def subgradient_ascent(cmdp, steps, rate):
     return *(np.array(column) for column in zip(*path, strict=True)), mean
 
 
-def dual_ascent(cmdp, tolerance=1e-10, bound=1.0, max_cuts=2000):
+def dual_ascent(cmdp, tolerance=1e-10, bound=10.0, max_cuts=2000):
     """The optimum through the dual alone, by cutting planes (Kelley 1960): exact and finite.
 
     Each best response adds a line below d; the next λ minimises the highest of the lines so far.
@@ -257,7 +246,7 @@ def dual_ascent(cmdp, tolerance=1e-10, bound=1.0, max_cuts=2000):
     Returns the `Solution` and the trace (K, 2) of [lowest d so far, highest line's minimum].
     """
     λ, lines, visits, trace = np.zeros(len(cmdp.thresholds)), [], [], []
-    for _ in range(max_cuts):
+    while len(trace) < max_cuts and bound < 1e9:
         value, exact = dual_function(cmdp, λ)
         lines.append([exact.J_r, *(exact.J_c - cmdp.thresholds)])
         visits.append(exact.occupancy)
@@ -272,12 +261,8 @@ def dual_ascent(cmdp, tolerance=1e-10, bound=1.0, max_cuts=2000):
                 x = np.tensordot(-model.ineqlin.marginals, visits, axes=1)
                 return solution_of(cmdp, x, λ), np.array(trace)
             bound *= 10
-        if bound > 1e9:
-            break
     raise ValueError(f"no minimum of the dual within {len(trace)} cuts: are the budgets feasible?")
 
-
-# ---- two families of examples --------------------------------------------------------------------
 
 RING = ((1, 0), (1, 1), (1, 2), (1, 3), (0, 3), (0, 2), (0, 1), (0, 0))  # (row, column) of a cell
 
@@ -290,8 +275,7 @@ def grid_world(threshold=0.5, wind=0.25, urgency=(1.5, 1.0), discount=0.95):
     moves it to a random side instead. A drone in the air pays its urgency a step (reward < 0, in
     steps); two in the air within one cell cost 1 a step: J_c counts discounted near misses.
     """
-    goals, n = (3, 0), len(RING)
-    fly = np.zeros((2, n, 3, n))
+    goals, n, fly = (3, 0), len(RING), np.zeros((2, 8, 3, 8))
     for drone, cell, u in np.ndindex(2, n, 3):
         landed = cell == goals[drone]
         for move, probability in ((1, wind / 2), (-1, wind / 2), ((0, 1, -1)[u], 1 - wind)):
@@ -305,10 +289,8 @@ def grid_world(threshold=0.5, wind=0.25, urgency=(1.5, 1.0), discount=0.95):
 
 
 def random_cmdp(rng, S, A, m, discount=0.9):
-    """A random CMDP whose unconstrained optimum breaks a budget, though some policy meets all.
-
-    τ lies 30 to 70 % of the way from the unconstrained costs to those of the policy that keeps
-    Σ_j c_j least, plus 5 % of that distance (so that some policy has room to spare).
+    """A random CMDP whose unconstrained optimum breaks a budget: τ lies 30 to 70 % of the way from
+    its costs to those of the policy with least Σ_j J_cj, plus 5 % (so that some has room to spare).
     """
     transition, start = rng.dirichlet(np.full(S, 0.5), (S, A)), rng.dirichlet(np.ones(S))
     reward, costs = rng.random((S, A)), rng.random((m, S, A))

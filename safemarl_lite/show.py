@@ -55,7 +55,7 @@ def budget_line(axis, threshold, label="budget τ"):
     )
 
 
-# ---- 01: constrained MDPs ------------------------------------------------------------------------
+# ---- 01: constrained MDPs
 
 
 def ring_map(axis, x, drone):
@@ -66,20 +66,18 @@ def ring_map(axis, x, drone):
     """
     moves = x.reshape(8, 8, 3, 3).sum(axis=(1, 3) if drone == 0 else (0, 2))  # (cell, steering)
     steps, (start, goal) = moves.sum(1), ((0, 3), (3, 0))[drone]
-    for cell, (row, column) in enumerate(RING):
-        shade = plt.cm.Greys(0 if cell == goal else min(steps[cell] / 3, 1) / 2)
-        axis.add_patch(plt.Rectangle((column - 0.5, -row - 0.5), 1, 1, facecolor=shade, ec="black"))
-        label = (
-            "lands here" if cell == goal else f"{steps[cell]:.2f}" + " (start)" * (cell == start)
-        )
-        axis.text(column, 0.28 - row, label, ha="center", va="center", fontsize=7)
-        for side in (1, 2) if cell != goal and steps[cell] > 0.01 else ():
-            to_row, to_column = RING[(cell + 3 - 2 * side) % 8]
-            share = 0.45 * moves[cell, side] / steps[cell]
-            tip = column + share * (to_column - column), -row - 0.1 + share * (row - to_row)
-            arrow = {"arrowstyle": "-|>", "linewidth": 1.5, "shrinkA": 0, "shrinkB": 0}
-            if share > 0.03:
-                axis.annotate("", tip, (column, -row - 0.1), arrowprops=arrow)
+    steps[goal], cells = 0, np.array(RING)[:, ::-1] * (1, -1)  # (8, 2): to the right, up
+    for cell, (right, up) in enumerate(cells):
+        grey = plt.cm.Greys(min(steps[cell] / 3, 1) / 2)
+        axis.add_patch(plt.Rectangle((right - 0.5, up - 0.5), 1, 1, facecolor=grey, ec="black"))
+        label = f"{steps[cell]:.2f}" + " (start)" * (cell == start)
+        label = "lands here" if cell == goal else label
+        axis.text(right, up + 0.34, label, ha="center", va="center", fontsize=7)
+    for side, ahead in (1, np.roll(cells, -1, axis=0)), (2, np.roll(cells, 1, axis=0)):
+        share = moves[:, side] / np.maximum(steps, 0.01)
+        share = np.where((steps > 0.01) & (share > 0.02), share, np.nan)
+        arrows = cells - (0, 0.18), 0.4 * share[:, None] * (ahead - cells)
+        axis.quiver(*arrows[0].T, *arrows[1].T, angles="xy", scale_units="xy", scale=1, width=0.011)
     axis.plot((0.5, 2.5), (-0.5, -0.5), color="black", linewidth=4)  # the wall
     axis.set(xlim=(-0.55, 3.55), ylim=(-1.55, 0.55), aspect="equal", title=f"drone {'ab'[drone]}")
     axis.axis("off")
@@ -97,14 +95,13 @@ def budget_panel(cmdp, threshold, sweep):
         ring_map(fig.add_subplot(maps[drone]), best.occupancy, drone)
     λ, wide = best.multipliers[0], np.array((-0.45, 0.45))
     front.plot(*sweep[:2], color=REWARD, label="best value")
-    front.plot(
-        threshold + wide, best.value + λ * wide, "--", color=PRICE, label=f"slope λ* = {λ:.2f}"
-    )
+    tangent = threshold + wide, best.value + λ * wide
+    front.plot(*tangent, "--", color=PRICE, label=f"slope λ* = {λ:.2f}")
     front.plot(threshold, best.value, "o", color=REWARD)
     price.plot(sweep[0], sweep[2], color=PRICE, drawstyle="steps-mid")
     price.plot(threshold, λ, "o", color=PRICE)
-    front.set(ylim=(-13.5, -8), ylabel="J_r, weighted steps (up is better)", title="what can be earned")
-    price.set(ylim=(-0.4, 10), ylabel="λ*, weighted steps per near miss", title="what a near miss is worth")
+    front.set(ylim=(-13.5, -8), ylabel="J_r, weighted steps", title="what can be earned")
+    price.set(ylim=(-0.4, 10), ylabel="λ*, weighted steps", title="what a near miss is worth")
     for axis in (front, price):
         axis.axvline(threshold, color=THRESHOLD, linestyle=(0, (1, 1)))
         axis.set(xlim=(0, 1.85), xlabel="budget τ, near misses a flight")
@@ -117,9 +114,8 @@ class SliderPanel(VBox):
 
     def __init__(self, draw, label, value, low, high, step):
         self.picture = Image(format="png")
-        self.slider = FloatSlider(
-            value, min=low, max=high, step=step, description=label, continuous_update=False
-        )
+        self.slider = FloatSlider(value, min=low, max=high, step=step, description=label)
+        self.slider.continuous_update = False
         self.slider.observe(lambda change: self.redraw(draw, change["new"]), "value")
         self.redraw(draw, value)
         super().__init__([self.slider, self.picture])

@@ -60,9 +60,7 @@ def test_front_is_concave_and_nan_where_infeasible():
 
 
 def test_infeasible_threshold_names_the_least_feasible():
-    with pytest.raises(
-        C.InfeasibleCMDP, match=r"smallest feasible threshold is 0\.030114"
-    ) as info:
+    with pytest.raises(C.InfeasibleCMDP, match=r"smallest feasible threshold is 0\.030114") as info:
         C.solve_lp(C.grid_world(threshold=0.0))
     error = info.value
     assert error.feasible == pytest.approx(error.least, abs=1e-9)
