@@ -9,7 +9,7 @@ every J is a discounted sum from t = 0 on, *not* multiplied by 1 − γ, and so 
     P    transition (S, A, S)     x   occupancy (S, A), x(s,a) = Σ_t γ^t Pr(s_t = s, a_t = a)
     r    reward (S, A)            λ   multipliers (m,), reward given up per unit of budget
     c_j  costs (m, S, A)          d   dual function, d(λ) = max_π J_r − Σ_j λ_j (J_cj − τ_j)
-    τ_j  thresholds (m,)          ρ   start (S,)            γ   discount, 0 ≤ γ < 1
+    τ_j  thresholds (m,)          ρ, γ  start (S,), discount in [0, 1)
 """
 
 from collections import namedtuple
@@ -54,16 +54,15 @@ class TabularCMDP:
                 raise ValueError(f"{name} holds NaN or infinity; every entry must be finite")
             array.setflags(write=False)
             object.__setattr__(self, name, array)
-        if self.transition.ndim != 3 or self.transition.size == 0:
-            raise ValueError(f"transition has shape {self.transition.shape}; it must be (S, A, S)")
-        (S, A, _), m = self.transition.shape, self.thresholds.size
+        if len(given := self.transition.shape) != 3 or 0 in given:
+            raise ValueError(f"transition has shape {given}; it must be (S, A, S)")
+        (S, A, _), m = given, self.thresholds.size
         shapes = {"transition": (S, A, S), "reward": (S, A), "start": (S,)}
         for name, shape in (shapes | {"costs": (m, S, A), "thresholds": (m,)}).items():
-            if getattr(self, name).shape != shape or m == 0:
-                given = f"{name} has shape {getattr(self, name).shape}"
-                raise ValueError(f"{given}; with S={S}, A={A}, m={m} ≥ 1 it must be {shape}")
-        for name in ("transition", "start"):
-            array = getattr(self, name)
+            if (given := getattr(self, name).shape) != shape or m == 0:
+                must = f"with S={S}, A={A}, m={m} ≥ 1 it must be {shape}"
+                raise ValueError(f"{name} has shape {given}; {must}")
+        for name, array in ("transition", self.transition), ("start", self.start):
             if (array < 0).any() or np.abs(array.sum(-1) - 1).max() > 1e-9:
                 raise ValueError(f"{name} must be ≥ 0 and sum to 1 over its last axis")
         if not 0 <= self.discount < 1:
@@ -154,8 +153,11 @@ def solve_lp(cmdp):
         raise InfeasibleCMDP(cmdp.thresholds, cmdp.thresholds + slack, np.array(least))
     if result.status != 0:
         raise RuntimeError(f"the linear programme failed: {result.message}")
-    multipliers = np.maximum(-result.ineqlin.marginals, 0)
-    return solution_of(cmdp, np.maximum(result.x.reshape(S, A), 0), multipliers)
+    # HiGHS ignores coefficients below 1e-9: solve the equations of its vertex again, with all
+    used, full, x = result.x > 0, result.slack < 1e-9, np.zeros((S, A))
+    vertex, sides = np.vstack([flow, rows[full]])[:, used], [*cmdp.start, *cmdp.thresholds[full]]
+    x.flat[used] = np.maximum(np.linalg.lstsq(vertex, sides)[0], 0)
+    return solution_of(cmdp, x, np.maximum(-result.ineqlin.marginals, 0))
 
 
 def solution_of(cmdp, x, multipliers):
@@ -269,7 +271,6 @@ RING = ((1, 0), (1, 1), (1, 2), (1, 3), (0, 3), (0, 2), (0, 1), (0, 0))  # (row,
 
 def grid_world(threshold=0.5, wind=0.25, urgency=(1.5, 1.0), discount=0.95):
     """Two drones swap sides: cells 1, 2 are the corridor, 4..7 the detour, 0 and 3 the two pads.
-
     State 8·a + b: drone a starts in cell 0 and lands in 3, drone b the reverse. Each hovers or
     moves one cell either way round the ring (action 3·u_a + u_b); with probability `wind` a gust
     moves it to a random side instead. A drone in the air pays its urgency a step (reward < 0, in
@@ -290,8 +291,7 @@ def grid_world(threshold=0.5, wind=0.25, urgency=(1.5, 1.0), discount=0.95):
 
 def random_cmdp(rng, S, A, m, discount=0.9):
     """A random CMDP whose unconstrained optimum breaks a budget: τ lies 30 to 70 % of the way from
-    its costs to those of the policy with least Σ_j J_cj, plus 5 % (so that some has room to spare).
-    """
+    its costs to those of the policy with least Σ_j J_cj, plus 5 % (to leave some policy room)."""
     transition, start = rng.dirichlet(np.full(S, 0.5), (S, A)), rng.dirichlet(np.ones(S))
     reward, costs = rng.random((S, A)), rng.random((m, S, A))
     cmdp = TabularCMDP(transition, reward, costs, np.zeros(m), start, discount)

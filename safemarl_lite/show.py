@@ -105,7 +105,7 @@ def budget_panel(cmdp, threshold, sweep):
     for axis in (front, price):
         axis.axvline(threshold, color=THRESHOLD, linestyle=(0, (1, 1)))
         axis.set(xlim=(0, 1.85), xlabel="budget τ, near misses a flight")
-    front.legend(loc="lower right")
+    front.legend(loc="lower right", frameon=True, facecolor="white", edgecolor="white")
     return fig
 
 

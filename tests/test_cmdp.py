@@ -22,7 +22,6 @@ def small_cmdp(seed=0, S=4, A=3, m=1, discount=0.9):
 def test_every_oracle_agrees(seed):
     (cmdp, rng), *_ = oracles.problems(1, seed)
     errors, _ = oracles.measure(cmdp, rng)
-    del errors["dual ascent − LP, λ"]  # several multipliers may be optimal
     assert max(errors.values()) <= TOLERANCE, errors
 
 
@@ -135,3 +134,10 @@ def test_arrays_are_copied_and_read_only():
     assert cmdp.reward[0, 0] == 0
     with pytest.raises(ValueError, match="read-only"):
         cmdp.reward[0, 0] = 1
+
+
+def test_tiny_probabilities_are_not_lost():
+    """HiGHS drops coefficients below 1e-9; here that alone broke the budget by 6e-8."""
+    cmdp, _ = list(oracles.problems(11, seed=2))[10]
+    assert 0 < cmdp.transition.min() < 1e-9
+    assert (C.solve_lp(cmdp).costs <= cmdp.thresholds + 1e-10).all()

@@ -52,10 +52,13 @@ def measure(cmdp, rng):
         "certificate: d(λ*) − J_r": abs(bound - best.value),
         "dual ascent − LP, value": abs(ascent.value - best.value),
         "dual ascent, d(λ) − LP": abs(C.dual_function(cmdp, ascent.multipliers)[0] - best.value),
-        "dual ascent − LP, λ": np.abs(ascent.multipliers - λ).max(),
         "dual ascent, budget exceeded": max((ascent.costs - τ).max(), 0),
         "extra actions beyond m": max(C.extra_actions(best.occupancy) - m, 0),
     }
+    # a coin for every budget in use pins λ* down; elsewhere several multipliers are optimal
+    unique = C.extra_actions(best.occupancy) == (best.costs > τ - 1e-9).sum()
+    if unique:
+        errors["dual ascent − LP, λ* where unique"] = np.abs(ascent.multipliers - λ).max()
     # KKT: x ≥ 0 and F x = ρ; reduced costs ≤ 0; x · reduced cost = 0; λ ≥ 0; λ (J_c − τ) = 0
     signal = C.penalised(cmdp, λ)
     values = C.value_iteration(cmdp, signal, tolerance=1e-12)
@@ -85,7 +88,8 @@ def measure(cmdp, rng):
     if A**S <= 1100:
         errors["LP − brute force"] = abs(best_mixture(deterministic_points(cmdp), τ) - best.value)
     binding = λ.max() > 1e-9
-    return errors, {"A^S enumerated": A**S <= 1100, "some budget binds": binding}
+    facts = {"A^S enumerated": A**S <= 1100, "some budget binds": binding, "λ* unique": unique}
+    return errors, facts
 
 
 def problems(count, seed=0):
