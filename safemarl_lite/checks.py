@@ -4,6 +4,12 @@ Every check calls the learner's function on cases with a known answer. A stub th
 `NotImplementedError` gets a friendly line, never a traceback.
 """
 
+from functools import partial
+
+import numpy as np
+
+from safemarl_lite import cmdp
+
 
 def _run(name, check):
     """Run `check()` (it returns None, or the likely slip) and print one line about exercise `name`."""
@@ -15,3 +21,82 @@ def _run(name, check):
         print(f"{name}: your function stopped with {type(error).__name__}: {error}")
     else:
         print(f"{name}: correct." if slip is None else f"{name}: not yet. {slip}")
+
+
+# ---- 01: constrained MDPs
+
+
+def _compare(answer, right, slips):
+    """None where `answer` equals `right`, else the slip whose value it equals, else its error."""
+    answer, right = np.asarray(answer, dtype=float), np.asarray(right, dtype=float)
+    if answer.shape != right.shape:
+        return f"Its shape is {answer.shape}; {right.shape} was expected."
+    for slip, value in {None: right, **slips}.items():
+        if np.allclose(answer, value, atol=1e-6):
+            return slip
+    return f"The largest error is {np.abs(answer - right).max():.3g}."
+
+
+def _task(seed):
+    return cmdp.random_cmdp(np.random.default_rng(seed), 5, 3, 1)
+
+
+def check_occupancy(occupancy):
+    """Exercise 1.1: occupancy(transition, policy, start, discount) is the x (S,A) of the policy."""
+    task, policy = _task(11), np.random.default_rng(0).dirichlet(np.ones(3), 5)
+    x, ahead = cmdp.occupancy(task, policy), 0.9 * cmdp.policy_matrix(task, policy)
+    backwards = np.linalg.solve(np.eye(5) - ahead, task.start)[:, None] * policy
+    slips = {
+        "Ten times too small: this x sums to 1, ours to 1/(1 − γ).": 0.1 * x,
+        "P_π is not transposed: the flow sums over the states it comes from.": backwards,
+    }
+    answer = partial(occupancy, task.transition, policy, task.start, 0.9)
+    _run("Exercise 1.1", lambda: _compare(answer(), x, slips))
+
+
+def check_sweep(sweep):
+    """Exercise 1.2: one sweep of value iteration on the reward minus the price of its cost."""
+    task, v, λ = _task(12), np.linspace(-3, 9, 5), 2.0
+    r, c, ahead = task.reward, task.costs[0], 0.9 * cmdp.backup(task, v)
+    slips = {
+        "Cost is rewarded: its price must be subtracted.": (r + λ * c + ahead).max(1),
+        "The discount γ is missing.": (r - λ * c + ahead / 0.9).max(1),
+        "That is the mean over the actions; take the best one.": (r - λ * c + ahead).mean(1),
+    }
+    answer = partial(sweep, v, task.transition, r, c, λ, 0.9)
+    _run("Exercise 1.2", lambda: _compare(answer(), (r - λ * c + ahead).max(1), slips))
+
+
+def check_price(price):
+    """Exercise 1.3: price(cost_of, threshold, high), where the cost falls to the budget."""
+    task = cmdp.grid_world()
+    slips = {
+        "It ran to the upper end: cost within the budget must move `high` down.": 20.0,
+        "It ran to 0: cost above the budget must move `low` up.": 0.0,
+    }
+
+    def check():
+        for threshold in (5.0, 0.5):  # a loose budget, then a binding one
+            found = price(lambda λ: cmdp.dual_function(task, [λ])[1].J_c[0], threshold, 20.0)
+            if threshold == 5.0 and abs(found) > 1e-6:
+                return "With the loose budget 5 the price is 0: the fastest policy keeps it."
+        return _compare(found, cmdp.solve_lp(task).multipliers[0], slips)
+
+    _run("Exercise 1.3", check)
+
+
+def check_mixture(mixture):
+    """Exercise 1.4: mixture(x_fast, x_safe, cost, threshold), the policy that just keeps τ."""
+    task = _task(14)
+    cost, τ = task.costs[0], task.thresholds[0]
+    fast, safe = (cmdp.best_response(task, f) for f in (task.reward, -cost))
+    x, y = cmdp.occupancy(task, fast), cmdp.occupancy(task, safe)
+    w = (τ - (y * cost).sum()) / ((x - y) * cost).sum()
+    mixed, swapped = w * x + (1 - w) * y, (1 - w) * x + w * y
+    slips = {
+        "Policies were mixed state by state; mix the occupancies.": w * fast + (1 - w) * safe,
+        "The two weights are swapped.": swapped / swapped.sum(1, keepdims=True),
+        "That is the mixed occupancy; divide each row by its sum.": mixed,
+    }
+    right = mixed / mixed.sum(1, keepdims=True)
+    _run("Exercise 1.4", lambda: _compare(mixture(x, y, cost, τ), right, slips))

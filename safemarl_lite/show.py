@@ -4,8 +4,14 @@ Colours are Okabe and Ito's (readable with every colour vision), and every curve
 style of its own, so that the figures survive printing in grey.
 """
 
+from io import BytesIO
+
 import matplotlib.pyplot as plt
+import numpy as np
 from IPython.display import display
+from ipywidgets import FloatSlider, Image, VBox
+
+from safemarl_lite.cmdp import RING, solve_lp
 
 REWARD, COST, PRICE, THRESHOLD = "#0072B2", "#D55E00", "#009E73", "#000000"
 CONSTRAINTS = ("#D55E00", "#CC79A7", "#E69F00")  # one for each constraint
@@ -47,3 +53,78 @@ def budget_line(axis, threshold, label="budget τ"):
         ha="right",
         fontsize=9,
     )
+
+
+# ---- 01: constrained MDPs
+
+
+def ring_map(axis, x, drone):
+    """Draw where one of the two drones of `cmdp.grid_world` is, and where it steers.
+
+    x (64, 9) is an occupancy. Shade and number: expected discounted steps that the drone is in
+    the air in that cell; arrows: the share of those steps in which it steers to that side.
+    """
+    moves = x.reshape(8, 8, 3, 3).sum(axis=(1, 3) if drone == 0 else (0, 2))  # (cell, steering)
+    steps, (start, goal) = moves.sum(1), ((0, 3), (3, 0))[drone]
+    steps[goal], cells = 0, np.array(RING)[:, ::-1] * (1, -1)  # (8, 2): to the right, up
+    for cell, (right, up) in enumerate(cells):
+        grey = plt.cm.Greys(min(steps[cell] / 3, 1) / 2)
+        axis.add_patch(plt.Rectangle((right - 0.5, up - 0.5), 1, 1, facecolor=grey, ec="black"))
+        label = f"{steps[cell]:.2f}" + " (start)" * (cell == start)
+        label = "lands here" if cell == goal else label
+        axis.text(right, up + 0.34, label, ha="center", va="center", fontsize=7)
+    for side, ahead in (1, np.roll(cells, -1, axis=0)), (2, np.roll(cells, 1, axis=0)):
+        share = moves[:, side] / np.maximum(steps, 0.01)
+        share = np.where((steps > 0.01) & (share > 0.02), share, np.nan)
+        arrows = cells - (0, 0.18), 0.4 * share[:, None] * (ahead - cells)
+        axis.quiver(*arrows[0].T, *arrows[1].T, angles="xy", scale_units="xy", scale=1, width=0.011)
+    axis.plot((0.5, 2.5), (-0.5, -0.5), color="black", linewidth=4)  # the wall
+    axis.set(xlim=(-0.55, 3.55), ylim=(-1.55, 0.55), aspect="equal", title=f"drone {'ab'[drone]}")
+    axis.axis("off")
+
+
+def budget_panel(cmdp, threshold, sweep):
+    """The optimum of `cmdp.grid_world` at one budget: both maps, the front, the price; a figure.
+    sweep: (thresholds (K,), values (K,), multipliers (K,)) of the whole front."""
+    fig = plt.figure(figsize=(10, 3.6))
+    maps, front, price = fig.add_gridspec(1, 3, width_ratios=(1.3, 1, 1))
+    maps = maps.subgridspec(2, 1)
+    front, price = fig.add_subplot(front), fig.add_subplot(price)
+    best = solve_lp(cmdp.with_thresholds(threshold))
+    for drone in (0, 1):
+        ring_map(fig.add_subplot(maps[drone]), best.occupancy, drone)
+    λ, wide = best.multipliers[0], np.array((-0.45, 0.45))
+    front.plot(*sweep[:2], color=REWARD, label="best value")
+    tangent = threshold + wide, best.value + λ * wide
+    front.plot(*tangent, "--", color=PRICE, label=f"slope λ* = {λ:.2f}")
+    front.plot(threshold, best.value, "o", color=REWARD)
+    price.plot(sweep[0], sweep[2], color=PRICE, drawstyle="steps-mid")
+    price.plot(threshold, λ, "o", color=PRICE)
+    front.set(ylim=(-13.5, -8), ylabel="J_r, weighted steps", title="what can be earned")
+    price.set(ylim=(-0.4, 10), ylabel="λ*, weighted steps", title="what a near miss is worth")
+    for axis in (front, price):
+        axis.axvline(threshold, color=THRESHOLD, linestyle=(0, (1, 1)))
+        axis.set(xlim=(0, 1.85), xlabel="budget τ, near misses a flight")
+    front.legend(loc="lower right", frameon=True, facecolor="white", edgecolor="white")
+    return fig
+
+
+class SliderPanel(VBox):
+    """A slider above the picture `draw(value)`, a figure; moving it needs a running kernel."""
+
+    def __init__(self, draw, label, value, low, high, step):
+        self.picture = Image(format="png")
+        self.slider = FloatSlider(value, min=low, max=high, step=step, description=label)
+        self.slider.continuous_update = False
+        self.slider.observe(lambda change: self.redraw(draw, change["new"]), "value")
+        self.redraw(draw, value)
+        super().__init__([self.slider, self.picture])
+
+    def redraw(self, draw, value):
+        fig, png = draw(value), BytesIO()
+        fig.savefig(png, format="png")
+        plt.close(fig)
+        self.picture.value = png.getvalue()
+
+    def __repr__(self):  # the same on every machine, for nbval
+        return "SliderPanel(slider, picture)"
