@@ -65,7 +65,8 @@ def discounted(signal, discount):
 class Multipliers:
     """λ_j ← max(0, λ_j + rate · (Ĵ_{c_j} − τ_j)), one for each of m ≥ 1 constraints, optionally PID.
 
-    With violation e_j = clip(Ĵ_{c_j} − τ_j, ±cap), integral I_j ← max(0, I_j + rate · e_j) and
+    With violation e_j = clip(Ĵ_{c_j} − τ_j, ±cap), step α_j = rate + growth · I_j (a price may have to
+    rise over orders of magnitude), integral I_j ← max(0, I_j + α_j e_j) and
 
         λ_j = max(0, I_j + proportional · e_j + derivative · max(0, Ĵ_{c_j} − previous Ĵ_{c_j}))
 
@@ -74,16 +75,19 @@ class Multipliers:
     """
 
     def __init__(self, thresholds, rate=0.05, initial=0.0, proportional=0.0, derivative=0.0,
-                 cap=float("inf")):  # fmt: skip
+                 cap=float("inf"), growth=0.0):  # fmt: skip
         self.thresholds = np.atleast_1d(np.asarray(thresholds, float))
-        if (self.thresholds < 0).any() or min(rate, proportional, derivative, cap) < 0:
-            raise ValueError("thresholds, rate, proportional, derivative and cap must be ≥ 0")
+        if (self.thresholds < 0).any() or min(rate, proportional, derivative, cap, growth) < 0:
+            raise ValueError(
+                "thresholds, rate, proportional, derivative, cap and growth must be ≥ 0"
+            )
         self.rate, self.proportional, self.derivative, self.cap = (
             rate,
             proportional,
             derivative,
             cap,
         )
+        self.growth = growth
         self.integral = np.full(self.thresholds.shape, float(initial))
         self.previous = np.full(self.thresholds.shape, np.nan)
         self.values = self.integral.copy()
@@ -95,7 +99,8 @@ class Multipliers:
             raise ValueError(f"costs must be {self.thresholds.shape} finite numbers, got {costs}")
         violation = np.clip(costs - self.thresholds, -self.cap, self.cap)
         rise = np.maximum(0, np.nan_to_num(costs - self.previous))
-        self.integral = np.maximum(0, self.integral + self.rate * violation)
+        step = self.rate + self.growth * self.integral
+        self.integral = np.maximum(0, self.integral + step * violation)
         self.values = self.integral + self.proportional * violation + self.derivative * rise
         self.values = np.maximum(0, self.values)
         self.previous = costs

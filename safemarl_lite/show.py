@@ -4,14 +4,20 @@ Colours are Okabe and Ito's (readable with every colour vision), and every curve
 style of its own, so that the figures survive printing in grey.
 """
 
+import json
 from io import BytesIO
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import PIL.Image
 from IPython.display import display
 from ipywidgets import FloatSlider, Image, VBox
 
-from safemarl_lite.cmdp import RING, solve_lp
+from . import runs
+from .cmdp import RING, solve_lp
+from .evaluate import rollout
+from .swarm import SwarmEnv, SwarmVectorEnv
 
 REWARD, COST, PRICE, THRESHOLD = "#0072B2", "#D55E00", "#009E73", "#000000"
 CONSTRAINTS = ("#D55E00", "#CC79A7", "#E69F00")  # one for each constraint
@@ -128,3 +134,94 @@ class SliderPanel(VBox):
 
     def __repr__(self):  # the same on every machine, for nbval
         return "SliderPanel(slider, picture)"
+
+
+# ---- 00, 02, 05: flights and trainings
+
+
+def sphere(axis, centre, radius, **style):
+    """Draw a sphere on 3D axes."""
+    u, v = np.mgrid[0 : 2 * np.pi : 24j, 0 : np.pi : 13j]
+    ball = np.array([np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v)])
+    axis.plot_surface(*(radius * ball + np.reshape(centre, (3, 1, 1))), linewidth=0, **style)
+
+
+def flight(axis, task, positions, obstacles, until=None):
+    """Draw a flight on 3D axes: positions (T, N, 3) and obstacles (M, 3) in m, up to step `until`.
+
+    Green ball: the goal; orange: obstacles, the pale shell is their safe distance.
+    """
+    until = len(positions) if until is None else until + 1
+    for drone in range(positions.shape[1]):
+        line = positions[:until, drone].T
+        axis.plot(*line, color=REWARD, linewidth=1, linestyle=("-", "--", "-.", ":")[drone % 4])
+    axis.plot(*positions[0].T, "o", color="white", markeredgecolor=REWARD, markersize=4)
+    axis.plot(*positions[until - 1].T, "o", color=REWARD, markersize=5)
+    sphere(axis, task.target, task.goal_radius, color=PRICE, alpha=0.2)
+    for centre in obstacles:
+        sphere(axis, centre, task.obstacle_radius, color=COST, alpha=0.9)
+        sphere(axis, centre, task.obstacle_radius + task.d_safe, color=COST, alpha=0.07)
+    low, high = np.minimum(task.start, task.target) - 3, np.maximum(task.start, task.target) + 3
+    axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(0, high[2] + 2))
+    axis.set(xlabel="x (m)", ylabel="y (m)", zlabel="z (m)")
+    axis.set_box_aspect((high[0] - low[0], high[1] - low[1], high[2] + 2))
+    axis.view_init(elev=24, azim=-62)
+
+
+def training(axes, logs, threshold):
+    """Success, Ĵ_c and λ against environment steps; logs maps a label to columns of progress.csv."""
+    styles = ("-", "--", "-.", ":", (0, (3, 1, 1, 1, 1, 1)))
+    for (label, log), line in zip(logs.items(), styles * 3, strict=False):
+        steps = np.array(log["env_steps"]) / 1e6
+        for axis, name in zip(axes, ("success", "cost", "lambda_0"), strict=True):
+            shade = {"success": REWARD, "cost": COST, "lambda_0": PRICE}[name]
+            axis.plot(steps, log[name], linestyle=line, color=shade, label=label, linewidth=1.2)
+    axes[0].set(ylabel="success rate", ylim=(-0.02, 1.02))
+    axes[1].set(ylabel="Ĵ_c (discounted cost)", yscale="symlog")
+    axes[1].set_yscale("symlog", linthresh=threshold)
+    axes[2].set(ylabel="multiplier λ")
+    budget_line(axes[1], threshold)
+    for axis in axes:
+        axis.set_xlabel("environment steps (millions)")
+
+
+def read_log(path):
+    """A CSV with a header → dict of float arrays (empty cells are NaN)."""
+    table = np.genfromtxt(path, delimiter=",", names=True)
+    return {name: np.atleast_1d(table[name]) for name in table.dtype.names}
+
+
+def certificate(folder, seed=7):
+    """The picture of a run: one held-out flight, and its training curves; a figure."""
+    folder = Path(folder)
+    policy = runs.load(folder)
+    result = json.loads((folder / "result.json").read_text())
+    env = SwarmVectorEnv(policy.task, 1, seed, autoreset=False)
+    flown = rollout(policy.act, env, record=True)
+    env.close()
+    fig = plt.figure(figsize=(10, 6.2))
+    top, bottom = fig.add_gridspec(2, 1, height_ratios=(1.7, 1))
+    axis = fig.add_subplot(top, projection="3d")
+    flight(axis, policy.task, flown["positions"][:, 0], flown["obstacles"][0])
+    log = read_log(folder / "progress.csv")
+    axes = [fig.add_subplot(cell) for cell in bottom.subgridspec(1, 3)]
+    training(axes, {"this run": log}, sum(policy.task.thresholds))
+    cost = result["discounted_cost"]
+    verdict = "certified" if result["certified"] else "NOT certified"
+    fig.suptitle(
+        f"{verdict}: E[discounted cost] ≤ {cost['upper99']:.3f} with 99 % confidence, "
+        f"τ = {policy.task.threshold}; success {result['success_rate']:.1%} of {result['episodes']}"
+    )
+    return fig
+
+
+def fly(policy, seed=0):
+    """One flight seen by Bullet's camera → list of PIL images, one a control step."""
+    env = SwarmEnv(policy.task, render_mode="rgb_array")
+    observations, _ = env.reset(seed=seed)
+    frames = [PIL.Image.fromarray(env.render())]
+    while env.agents:
+        observations, *_ = env.step(policy(observations))
+        frames.append(PIL.Image.fromarray(env.render()))
+    env.close()
+    return frames

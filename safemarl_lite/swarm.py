@@ -3,7 +3,9 @@
 Notebook: `02_swarm_environment`; the task, its feasibility and its costs are in `swarm_task.py`.
 Symbols: p_i, v_i position (m) and velocity (m/s) of drone i, g the target. Rewards are maximised:
 
-    r_i = fall of ‖p_i − g‖ in the step (m), + arrival_bonus when all drones are in the goal at once
+    r_i = fall of ‖p_i − g_i‖ in the step (m), + arrival_bonus when all drones are in the goal at once
+
+with g_i the drone's own place in the goal, assigned at the start (`SwarmTask.places`).
 
 An episode is terminated when all are in the goal at once, truncated when the horizon is over.
 Axis order everywhere: swarm E, drone N, feature.
@@ -23,8 +25,8 @@ from .swarm_task import (
     InfeasibleTask,
     SwarmTask,
     drone_costs,
-    lengths,
     least_goal_radius,
+    lengths,
     obstacle_costs,
     view,
 )
@@ -87,6 +89,7 @@ class SwarmVectorEnv:
         shape = (num_envs, task.n_drones)
         self.positions, self.velocities = np.zeros((2, *shape, 3))
         self.obstacles = np.zeros((num_envs, task.n_obstacles, 3))
+        self.places = np.zeros((*shape, 3))
         self.client = bullet.connect(bullet.DIRECT)
         self._build(visual)
 
@@ -138,6 +141,7 @@ class SwarmVectorEnv:
         self.velocities[swarms], self.steps[swarms] = 0, 0
         for name in {"positions", "velocities", "obstacles"} & set(options):
             getattr(self, name)[swarms] = options[name]
+        self.places[swarms] = task.places(self.positions[swarms])
         for e in swarms:
             drones = self.drones[e * task.n_drones : (e + 1) * task.n_drones]
             balls = self.obstacle_bodies[e * task.n_obstacles : (e + 1) * task.n_obstacles]
@@ -194,13 +198,13 @@ class SwarmVectorEnv:
         if actions.shape != shape or not np.isfinite(actions).all():
             given = actions.shape if actions.shape != shape else "NaN or infinity"
             raise ValueError(f"actions must be finite and of shape {shape}, got {given}")
-        before = self.distances()
+        before = lengths(self.positions - self.places)
         self._fly(np.clip(actions, -1, 1))
         self.steps += 1
-        costs, distances = self.costs(), self.distances()
-        terminated = (distances <= task.goal_radius).all(-1)
+        costs, after = self.costs(), lengths(self.positions - self.places)
+        terminated = (self.distances() <= task.goal_radius).all(-1)
         truncated = ~terminated & (self.steps >= task.horizon)
-        rewards = before - distances + task.arrival_bonus * terminated[:, None]
+        rewards = before - after + task.arrival_bonus * terminated[:, None]
         contacts = self.contacts()
         successor = self.observations(), self.state()
         ended = np.flatnonzero(terminated | truncated)
@@ -240,7 +244,8 @@ class SwarmVectorEnv:
     def observations(self):
         """Each drone's own view, (E, N, O): see `view`."""
         tilted = (self.turn, self.spin) if self.task.control == "attitude" else ()
-        return view(self.task, self.positions, self.velocities, self.obstacles, *tilted)
+        seen = self.positions, self.velocities, self.obstacles, self.places
+        return view(self.task, *seen, *tilted)
 
     def close(self):
         """Free the Bullet world; closing twice is allowed."""
@@ -265,9 +270,8 @@ class SwarmEnv(ParallelEnv):
         self.swarm = SwarmVectorEnv(self.task, 1, autoreset=False, visual=render_mode is not None)
         self.possible_agents = self.swarm.agents
         self.agents = []
-        size = self.swarm.observations().shape[-1]
         self._spaces = (
-            gym.spaces.Box(-np.inf, np.inf, (size,), np.float32),
+            gym.spaces.Box(-np.inf, np.inf, (self.task.view_size,), np.float32),
             gym.spaces.Box(-1, 1, (self.task.action_size,), np.float32),
         )
         self.state_space = gym.spaces.Box(-np.inf, np.inf, self.state().shape, np.float64)

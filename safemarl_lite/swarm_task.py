@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 GRAVITY = 9.81  # m/s²
 FAR = 5.0  # m: unit of length in a view; clearances end here, and empty slots are filled with it
@@ -35,6 +36,26 @@ def least_goal_radius(n, d):
 def lengths(x):
     """Euclidean norm of the last axis."""
     return np.sqrt(np.einsum("...i,...i->...", x, x))
+
+
+def formation(n, d):
+    """`n` points (n, 3) around the origin, pairwise ≥ `d` apart, in a small ball.
+
+    Up to six points the smallest possible (pair, triangle, tetrahedron, octahedron), beyond that
+    the points of the face-centred cubic lattice nearest to the origin: one, 12, 6, 24, ….
+    """
+    if n <= 6:
+        triangle = [(np.cos(a), np.sin(a), 0) for a in np.arange(3) * 2 * np.pi / 3]
+        tetrahedron = [(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)]
+        octahedron = [(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)]
+        points = {1: [(0, 0, 0)], 3: triangle, 4: tetrahedron}.get(n, octahedron[:n])
+        return np.array(points, float) * least_goal_radius(n, d) / (3**0.5 if n == 4 else 1)
+    reach = int(np.ceil(n ** (1 / 3))) + 1
+    axis = np.arange(-reach, reach + 1)
+    lattice = np.stack(np.meshgrid(axis, axis, axis), -1).reshape(-1, 3)
+    lattice = lattice[lattice.sum(-1) % 2 == 0]  # neighbours are √2 apart
+    order = np.lexsort((*lattice.T, (lattice**2).sum(-1)))
+    return lattice[order[:n]] * d / 2**0.5
 
 
 def drone_costs(positions, d_safe):
@@ -60,20 +81,22 @@ def nearest(relative, clearance, k):
     found = (e, n, order.shape[-1])
     seen = np.zeros((e, n, k, features + 1))
     seen[..., -1] = 1
-    seen[:, :, : found[2], :-1] = relative.reshape(-1, features)[pick].reshape(*found, -1) / FAR
+    seen[:, :, : found[2], :-1] = (
+        relative.reshape(-1, features)[pick].reshape(*found, features) / FAR
+    )
     seen[:, :, : found[2], -1] = np.minimum(clearance.ravel()[pick].reshape(found) / FAR, 1)
     return seen
 
 
-def view(task, positions, velocities, obstacles, turn=None, spin=None):
+def view(task, positions, velocities, obstacles, places, turn=None, spin=None):
     """What each drone sees, (E, N, O): nothing absolute, so that it holds for any place and N.
 
-    Own velocity and way to the target (6); of the nearest drones relative position, relative
+    Own velocity and way to the own place at the target (6); of the nearest drones relative position, relative
     velocity and clearance (7 each); of the nearest obstacles relative position and clearance (4
     each). A clearance below zero costs. With `turn` (E, N rotations) and `spin` (E, N, 3), for
     attitude control, all is seen in the drone's heading, with its tilt and yaw rate (3) behind.
     """
-    own = np.stack([velocities / 3, (task.target - positions) / 10], 2)
+    own = np.stack([velocities / 3, (places - positions) / 10], 2)
     body = np.concatenate([positions, velocities], -1)
     near, far = body[:, None] - body[:, :, None], obstacles[:, None] - positions[:, :, None]
     tilt = np.zeros((*positions.shape[:2], 0))
@@ -110,8 +133,8 @@ class SwarmTask:
     threshold: float | tuple[float, float] = 0.1  # τ, or (τ_drones, τ_obstacles)
     discount: float = 0.99
     control: Literal["force", "attitude"] = "force"
-    start: tuple[float, float, float] = (0.0, 0.0, 2.5)  # m, centre of the start grid
-    start_spacing: float = 2.75  # m
+    start: tuple[float, float, float] = (-2.0, -2.0, 2.5)  # m, centre of the start grid
+    start_spacing: float = 3.2  # m
     start_jitter: float = 0.3  # m, along each axis
     mass: float = 0.5  # kg
     body_radius: float = 0.3  # m
@@ -204,14 +227,37 @@ class SwarmTask:
 
     @property
     def action_size(self):
+        """Force: 3 numbers; attitude: thrust, roll, pitch and yaw rate."""
         return 3 if self.control == "force" else 4
+
+    @property
+    def view_size(self):
+        """Length O of a drone's own view; see `view`."""
+        attitude = 3 * (self.control == "attitude")
+        return 6 + 7 * self.n_neighbours + 4 * self.n_obstacles_seen + attitude
+
+    @cached_property
+    def formation(self):
+        """Places (N, 3) in m around the target: apart by d_safe and half of the room that is left."""
+        tight = formation(self.n_drones, self.d_safe)
+        radius = lengths(tight).max()
+        return tight * max(1, (radius + self.goal_radius) / 2 / max(radius, 1e-9))
+
+    def places(self, positions):
+        """Each drone's place at the target: the cheapest assignment for starts (count, N, 3)."""
+        places = np.empty_like(positions)
+        for start, place in zip(positions, places, strict=True):
+            way = (start - start.mean(0))[:, None] - self.formation
+            place[:] = self.formation[linear_sum_assignment((way**2).sum(-1))[1]]
+        return places + self.target
 
     def draw(self, rng, count):
         """Draw starts of `count` episodes → positions (count, N, 3), obstacles (count, M, 3), in m.
 
         Starts are jittered points of the grid, ≥ d_safe apart. Every obstacle's centre lies within
         r + d_safe of the straight way from start to target, so that this way is never free, and
-        further than that from every start and from the goal ball.
+        further than that from every start and from the goal ball; all stand to one side of the
+        way (within 60° of a drawn direction), so that the other side is open.
         """
         cells = rng.permuted(np.tile(np.arange(len(self.grid)), (count, 1)), axis=1)
         places = self.grid[cells[:, : self.n_drones]]
@@ -221,8 +267,8 @@ class SwarmTask:
         low, high = self.start_radius + reach, self.distance - self.goal_radius - reach
         shape = (count, self.n_obstacles, 1)
         way = rng.uniform(low, max(low, high), shape) * along
-        aside = np.cross(along, rng.normal(size=(*shape[:2], 3)))
-        aside *= reach * rng.uniform(size=shape) ** 0.5 / lengths(aside)[..., None]
-        buried = (self.start + way + aside)[..., 2] < self.obstacle_radius
-        aside[buried] *= -1  # mirrored at the way, so that no obstacle stands in the ground
+        level = np.cross(along, (0, 0, 1)) / lengths(np.cross(along, (0, 0, 1)))
+        angle = rng.uniform(0, 2 * np.pi, (count, 1, 1)) + rng.uniform(-1, 1, shape) * np.pi / 3
+        aside = np.cos(angle) * level + np.sin(angle) * np.cross(level, along)
+        aside *= reach * rng.uniform(0.5, 1, shape)
         return self.start + places, self.start + way + aside

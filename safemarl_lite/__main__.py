@@ -1,0 +1,152 @@
+"""The command line: `python -m safemarl_lite {train,evaluate,watch} …`; `--help` lists all fields.
+
+Bad input gets one line on stderr and exit code 2.
+"""
+
+import contextlib
+import io
+import json
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from .mappo import MAPPOConfig
+from .swarm import SwarmTask
+
+
+@dataclass(frozen=True)
+class TrainSwarm:
+    """Train the drone swarm, then certify it."""
+
+    out: Path
+    """Run folder to make."""
+    seed: int = 0
+    resume: bool = False
+    """Go on from last.pt of the folder, to the numbers of a run that was never stopped."""
+    threads: int = 2
+    """Torch threads of the update."""
+    episodes: int = 2000
+    """Held-out episodes of the certificate."""
+    task: SwarmTask = SwarmTask()
+    config: MAPPOConfig = MAPPOConfig()
+
+    def __call__(self):
+        import torch
+
+        from . import runs, show
+
+        torch.set_num_threads(self.threads)
+        runs.train("swarm", self.task, self.config, self.seed, self.out, self.resume)
+        result = runs.certify(runs.load(self.out), self.episodes)
+        runs.write(self.out / "result.json", json.dumps(result, indent=1))
+        show.certificate(self.out).savefig(self.out / "certificate.png", dpi=110)
+        print_result(result)
+        print(f"picture: {self.out / 'certificate.png'}")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Evaluate a trained run on held-out episodes."""
+
+    run: Positional[Path]
+    episodes: int = 2000
+    seed: int = 12345
+    deterministic: Annotated[bool, arg(help="Fly the mean action; --stochastic samples.")] = True
+    stochastic: bool = False
+    n_drones: int | None = None
+    """Fly another number of drones than in training."""
+    as_json: Annotated[bool, arg(name="json")] = False
+    """Print one JSON object."""
+
+    def __call__(self):
+        from . import runs
+
+        policy = runs.load(self.run, self.n_drones, self.deterministic and not self.stochastic)
+        result = runs.certify(policy, self.episodes, self.seed)
+        if self.as_json:
+            print(json.dumps(result))
+        else:
+            print_result(result)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Render one flight of a trained run through Bullet's camera, as an animated GIF."""
+
+    run: Positional[Path]
+    out: Path = Path("flight.gif")
+    seed: int = 0
+    n_drones: int | None = None
+
+    def __call__(self):
+        from . import runs, show
+
+        frames = show.fly(runs.load(self.run, self.n_drones), self.seed)
+        frames[0].save(self.out, save_all=True, append_images=frames[1:], duration=100, loop=0)
+        print(f"{len(frames)} frames: {self.out}")
+
+
+def print_result(r):
+    """The certificate in words."""
+    cost, rate = r["discounted_cost"], r["violation_rate"]
+    print(f"{r['episodes']} held-out episodes, seed {r['seed']}: success {r['success_rate']:.4f}")
+    print(f"discounted cost {cost['mean']:.4f}, 99 % upper bound {cost['upper99']:.4f}")
+    print(f"episodes with a violation {rate['mean']:.4f}, 99 % upper bound {rate['upper99']:.4f}")
+    verdict = "CERTIFIED: expected cost within" if r["certified"] else "NOT certified for"
+    print(f"{verdict} the threshold τ = {r['threshold']}")
+
+
+def main(argv=None):
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        command = parse(argv)
+        command()
+    except (ValueError, OSError) as error:
+        fail(str(error))
+
+
+def parse(argv):
+    """The command object of the given words; `--help` prints and exits 0."""
+    tree = {"train": {"swarm": TrainSwarm}, "evaluate": Evaluate, "watch": Watch}
+    path = []
+    while isinstance(tree, dict):
+        word = argv[len(path)] if len(path) < len(argv) else ""
+        if word in ("", "-h", "--help"):
+            allowed = ", ".join(tree)
+            text = f"usage: python -m safemarl_lite {' '.join(path)} {{{allowed}}} … [--help]"
+            if word == "":
+                fail(text)
+            print(re.sub(" +", " ", text))
+            raise SystemExit(0)
+        if word not in tree:
+            fail(f"{word!r} is not a command; choose from {', '.join(tree)}")
+        path.append(word)
+        tree = tree[word]
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(OmitArgPrefixes[tree], args=argv[len(path) :],
+                            prog=f"python -m safemarl_lite {' '.join(path)}")  # fmt: skip
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        words = [
+            re.sub(r"\x1b\[[0-9;]*m|[╭╮╰╯│─]", "", line).strip()
+            for line in said.getvalue().splitlines()
+        ]
+        fail(" ".join(w for w in words if w and not w.startswith("For full helptext")))
+
+
+def fail(message):
+    """One line on stderr, exit code 2."""
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    raise SystemExit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Held-out evaluation of a policy, and the certificate: an upper bound on its expected cost.
+
+Notebook: `05_training_mappo_lagrangian`. Per episode, c_t the cost of the whole swarm:
+discounted cost C = Σ_t γ^t c_t (what the threshold τ is about), episode cost Σ_t c_t, violation =
+any c_t > 0, success = terminated. Episodes are independent draws, run to their end.
+"""
+
+import numpy as np
+import torch
+from scipy import stats
+
+LEVEL = 0.99
+
+
+def clopper_pearson(count, n, level=LEVEL):
+    """Exact one-sided upper bound of a probability: `count` events in `n` independent trials."""
+    return 1.0 if count == n else float(stats.beta.ppf(level, count + 1, n - count))
+
+
+def upper_bound(costs, level=LEVEL):
+    """Upper confidence bound of E[C] from independent episodes' costs C ≥ 0, (n,), n ≥ 2.
+
+    The larger of two: Student's t bound with Johnson's correction for skewness (1978, eq. 2.6;
+    asymptotic in n, assumes a finite third moment), and the exact Clopper–Pearson bound of
+    P(C > 0) times the mean cost of the episodes that had one (2, one close pair, where none had),
+    so that a sample without a violation is no proof of zero.
+    """
+    costs, n = np.asarray(costs, float), len(costs)
+    hit = costs[costs > 0]
+    floor = clopper_pearson(len(hit), n, level) * (hit.mean() if len(hit) else 2.0)
+    deviation = costs.std(ddof=1)
+    if deviation == 0:
+        return float(max(floor, costs.mean()))
+    t = stats.t.ppf(level, n - 1)
+    skew = stats.skew(costs) / (6 * n**0.5)
+    return float(max(floor, costs.mean() + deviation / n**0.5 * (t + skew * (1 + 2 * t**2))))
+
+
+def rollout(act, env, seed=None, record=False):
+    """One episode of every environment of `env` (made with autoreset=False) under `act`.
+
+    `act` maps observations (E, N, O) to actions. Returns a dict of arrays (E, …): `discounted`
+    and `episode` cost (E, m), `reward` (mean over agents), `success`, `length`, `contacts`; with
+    `record`, also `positions` (T, E, N, 3), `costs` (T, E, m) and `obstacles` (E, M, 3).
+    """
+    observations, _ = env.reset(seed)
+    size, m = env.num_envs, len(env.task.thresholds)
+    alive, weight = np.ones(size, bool), 1.0
+    out = {"discounted": np.zeros((size, m)), "episode": np.zeros((size, m))}
+    out |= {name: np.zeros(size) for name in ("reward", "success", "length", "contacts")}
+    frames = [env.positions.copy()], []
+    for _ in range(env.task.horizon):
+        step = env.step(act(observations))
+        costs = step.costs.sum(1) * alive[:, None]
+        out["discounted"] += weight * costs
+        out["episode"] += costs
+        out["reward"] += alive * step.rewards.mean(1)
+        out["contacts"] += alive * step.contacts
+        out["success"] += alive & step.terminated
+        out["length"] += alive
+        if record:
+            frames[0].append(env.positions.copy())
+            frames[1].append(costs)
+        alive &= ~(step.terminated | step.truncated)
+        weight *= env.task.discount
+        observations = step.observations
+        if not alive.any():
+            break
+    if record:
+        out |= {"positions": np.array(frames[0]), "costs": np.array(frames[1])}
+        out["obstacles"] = env.obstacles.copy()
+    return out
+
+
+def evaluate(act, make_env, episodes, seed, wave=250):
+    """Run `episodes` independent episodes → the dict that `evaluate --json` prints.
+
+    `make_env(count, seed)` makes a vector environment of `count` episodes; costs are those of the
+    whole swarm, per constraint and in total.
+    """
+    if episodes < 2:
+        raise ValueError(f"episodes must be at least 2, got {episodes}")
+    waves, seeds = [], np.random.SeedSequence(seed)
+    for start in range(0, episodes, wave):
+        env = make_env(min(wave, episodes - start), seeds.spawn(1)[0])
+        waves.append(rollout(act, env))
+        task = env.task
+        env.close()
+    all_ = {name: np.concatenate([w[name] for w in waves]) for name in waves[0]}
+    total, episode = all_["discounted"].sum(1), all_["episode"].sum(1)
+    m = len(task.thresholds)
+    level = 1 - (1 - LEVEL) / m  # Bonferroni: all m bounds hold together at LEVEL
+    constraints = [
+        {
+            "mean": float(c.mean()),
+            "error": float(c.std(ddof=1) / episodes**0.5),
+            "upper99": upper_bound(c, level),
+            "threshold": tau,
+        }
+        for c, tau in zip(all_["discounted"].T, task.thresholds, strict=True)
+    ]
+    violations = int((episode > 0).sum())
+    return {
+        "episodes": episodes,
+        "success_rate": float(all_["success"].mean()),
+        "discounted_cost": {"mean": float(total.mean()), "upper99": upper_bound(total)},
+        "episode_cost": {"mean": float(episode.mean()), "upper99": upper_bound(episode)},
+        "violation_rate": {
+            "mean": violations / episodes,
+            "upper99": clopper_pearson(violations, episodes),
+        },
+        "cost_per_step": float(episode.sum() / all_["length"].sum()),
+        "contacts": int(all_["contacts"].sum()),
+        "return_mean": float(all_["reward"].mean()),
+        "episode_length_mean": float(all_["length"].mean()),
+        "threshold": task.threshold,
+        "constraints": constraints,
+        "certified": all(c["upper99"] <= c["threshold"] for c in constraints),
+    }
+
+
+class Policy:
+    """A trained actor: `policy(observations: dict) -> actions: dict`, agent by agent.
+
+    deterministic: the mean of the Gaussian; otherwise a sample, from `generator`. It flies any
+    number of agents that fills its view as in training; `for_task` refuses the others.
+    """
+
+    def __init__(self, actor, task, std, deterministic=True, seed=0):
+        self.actor, self.task, self.std = actor, task, std
+        self.deterministic = deterministic
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def act(self, observations):
+        """Actions (…, N, A) in [−1, 1] for observations (…, N, O)."""
+        with torch.no_grad():
+            view = torch.as_tensor(np.asarray(observations), dtype=torch.float32)
+            action = self.actor(view)
+            if not self.deterministic:
+                action += self.std * torch.randn(action.shape, generator=self.generator)
+        return action.clamp(-1, 1).numpy()
+
+    def __call__(self, observations):
+        rows = np.stack(list(observations.values()))
+        return dict(zip(observations, self.act(rows), strict=True))
