@@ -1,38 +1,59 @@
-"""Bullet's own camera: what the drones, obstacles, goal and ground look like, and pictures of them.
+"""Bullet's own camera: what drones, obstacles, goal and ground look like, and pictures of them.
 
-Used by `SwarmEnv(render_mode="rgb_array")`; the software renderer needs no screen.
+Used by `SwarmEnv(render_mode="rgb_array")`; the software renderer needs no screen. The drones'
+frames are drawn at twice the size of their bodies, to be seen from 20 m away.
 """
 
 import numpy as np
 import pybullet as bullet
 
-BLUE, ORANGE, GREEN, GREY = (0.0, 0.45, 0.7, 1), (0.84, 0.37, 0, 1), (0, 0.62, 0.45, 0.25), (0.9, 0.9, 0.9, 1)  # fmt: skip
+BLUE, DARK = (0.0, 0.45, 0.7, 1.0), (0.15, 0.15, 0.15, 1.0)
+ORANGE, GREEN, GREY = (0.84, 0.37, 0.0, 1.0), (0.0, 0.62, 0.45, 1.0), (0.93, 0.93, 0.9, 1.0)
 
 
 def looks(task, client):
-    """Visual shapes for `drone` (a body, two arms, four rotors), `obstacle` and `ground`."""
+    """Visual shapes of a drone (body, arms, rotors), an obstacle, the ground; marks the goal."""
     r = task.body_radius
-    arm = bullet.createVisualShape(
-        bullet.GEOM_SPHERE, radius=r, rgbaColor=BLUE, physicsClientId=client
+
+    def shape(kind, colour, **size):
+        return bullet.createVisualShape(kind, rgbaColor=colour, physicsClientId=client, **size)
+
+    ball, box, disc = bullet.GEOM_SPHERE, bullet.GEOM_BOX, bullet.GEOM_CYLINDER
+    corners = [[1.4 * r * x, 1.4 * r * y, 0.25 * r] for x in (-1, 1) for y in (-1, 1)]
+    drone = bullet.createVisualShapeArray(
+        shapeTypes=[ball, box, box] + [disc] * 4,
+        radii=[0.7 * r, 0, 0] + [0.8 * r] * 4,
+        halfExtents=[[0] * 3, [2 * r, 0.1 * r, 0.1 * r], [0.1 * r, 2 * r, 0.1 * r]] + [[0] * 3] * 4,
+        lengths=[0, 0, 0] + [0.15 * r] * 4,
+        rgbaColors=[BLUE, DARK, DARK] + [BLUE] * 4,
+        visualFramePositions=[[0, 0, 0]] * 3 + corners,
+        visualFrameOrientations=[[0, 0, 0, 1], *[[0, 0, 0.383, 0.924]] * 2] + [[0, 0, 0, 1]] * 4,
+        physicsClientId=client,
     )
+    dot = shape(ball, GREEN, radius=0.09)
+    for angle in np.linspace(0, 2 * np.pi, 40, endpoint=False):
+        c, s = task.goal_radius * np.cos(angle), task.goal_radius * np.sin(angle)
+        for ring in ((c, s, 0), (c, 0, s), (0, c, s)):
+            at = np.add(task.target, ring).tolist()
+            bullet.createMultiBody(0, -1, dot, at, physicsClientId=client)
+    ground = shape(box, GREY, halfExtents=[60, 60, 0.01], visualFramePosition=[0, 0, -0.02])
     return {
-        "drone": arm,
-        "obstacle": bullet.createVisualShape(
-            bullet.GEOM_SPHERE,
-            radius=task.obstacle_radius,
-            rgbaColor=ORANGE,
-            physicsClientId=client,
-        ),
+        "drone": drone,
+        "obstacle": shape(ball, ORANGE, radius=task.obstacle_radius),
+        "ground": ground,
     }
 
 
-def picture(swarm, width=480, height=360):
+def picture(swarm, width=480, height=320):
     """The first swarm of a `SwarmVectorEnv` from the side, (height, width, 3) uint8."""
     task, client = swarm.task, swarm.client
-    middle = (np.asarray(task.start) + task.target) / 2
-    eye = middle + [0.9 * task.distance, -0.9 * task.distance, 0.55 * task.distance]
+    start, target = np.array(task.start), np.array(task.target)
+    along = (target - start) / task.distance
+    side = np.array([along[1], -along[0], 0.0])
+    middle = start + 0.52 * (target - start)
+    eye = middle + 1.3 * task.distance * side + [0, 0, 0.4 * task.distance]
     seen = bullet.computeViewMatrix(eye.tolist(), middle.tolist(), [0, 0, 1])
-    lens = bullet.computeProjectionMatrixFOV(45, width / height, 0.1, 10 * task.distance)
-    shot = bullet.getCameraImage(width, height, seen, lens, shadow=1, physicsClientId=client,
-                                 renderer=bullet.ER_TINY_RENDERER)  # fmt: skip
+    lens = bullet.computeProjectionMatrixFOV(44, width / height, 0.1, 10 * task.distance)
+    shot = bullet.getCameraImage(width, height, seen, lens, shadow=0, lightDirection=[-6, 4, 20],
+                                 physicsClientId=client, renderer=bullet.ER_TINY_RENDERER)  # fmt: skip
     return np.reshape(shot[2], (height, width, 4))[..., :3].astype(np.uint8)

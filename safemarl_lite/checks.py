@@ -100,3 +100,58 @@ def check_mixture(mixture):
     }
     right = mixed / mixed.sum(1, keepdims=True)
     _run("Exercise 1.4", lambda: _compare(mixture(x, y, cost, τ), right, slips))
+
+
+# ---- 02: the swarm
+
+
+def check_drone_costs(drone_costs):
+    """Exercise 2.1: positions (N, 3), d_safe → c_drones, one number for the swarm."""
+
+    def check():
+        line = np.array([[0.0, 0, 0], [1.5, 0, 0], [3.0, 0, 0], [9.0, 0, 0]])
+        given = drone_costs(line, 2.0)
+        if np.shape(given) != ():
+            return f"c_drones is one number for the whole swarm, yours has shape {np.shape(given)}."
+        slips = {2: "half of what is expected: the formula counts (i, j) and (j, i).",
+                 8: "every drone is counted as its own neighbour: j ≠ i.",
+                 0: "nothing is counted: is the inequality the right way round?"}  # fmt: skip
+        if given != 4:
+            return slips.get(given, f"two pairs are 1.5 m apart, so 4 is expected; got {given}.")
+        edge = drone_costs(np.array([[0.0, 0, 0], [2.0, 0, 0]]), 2.0)
+        return None if edge == 0 else "exactly d_safe apart is safe: the inequality is strict."
+
+    _run("Exercise 2.1", check)
+
+
+def check_goal_radius(goal_radius):
+    """Exercise 2.2: the least goal radius for four drones, as a function of d."""
+
+    def check():
+        given = goal_radius(2.0)
+        if np.isclose(given, 2.0 * (3 / 8) ** 0.5):
+            return None if np.isclose(goal_radius(1.0), (3 / 8) ** 0.5) else "it must scale with d."
+        if np.isclose(given, 2**0.5):
+            return "that is a flat square of side d: the tetrahedron is smaller."
+        if np.isclose(given, (3 / 8) ** 0.5):
+            return "that is for edge 1: multiply by d."
+        return f"expected about 1.2247 for d = 2, got {given}."
+
+    _run("Exercise 2.2", check)
+
+
+def check_is_feasible(is_feasible):
+    """Exercise 2.3: task fields → True or False, never an exception."""
+
+    def check():
+        cases = [({}, True), ({"goal_radius": 1.0}, False), ({"max_thrust": 4.0}, False),
+                 ({"n_drones": 2, "goal_radius": 1.0}, True), ({"horizon": 5}, False)]  # fmt: skip
+        for fields, right in cases:
+            try:
+                given = is_feasible(**fields)
+            except ValueError as error:
+                return f"is_feasible({fields}) raised {type(error).__name__}: catch it."
+            if given is not right:
+                return f"is_feasible({fields}) should be {right}, got {given!r}."
+
+    _run("Exercise 2.3", check)

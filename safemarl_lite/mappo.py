@@ -155,7 +155,7 @@ class MAPPO:
             values = self.critic(data["view"], data["state"])
             after = torch.cat([values[1:], values[:1]])
             after[ended] = self.critic(data["next_observations"][ended], data["next_state"][ended])
-        signal = torch.cat([data["rewards"][..., None], data["costs"]], -1)
+        signal = torch.cat([data["rewards"][..., None], data["surrogate"]], -1)
         settings = self.task.discount, self.config.trace
         advantages = gae(signal, values, after, data["terminated"], ended, *settings)
         return advantages, advantages + values, values, after

@@ -68,6 +68,7 @@ class Step(NamedTuple):
     next_observations: np.ndarray  # (E, N, O), of the true successor, for bootstrapping
     next_state: np.ndarray  # (E, S), likewise
     contacts: np.ndarray  # (E,) pairs of bodies that touch
+    surrogate: np.ndarray  # (E, N, m) ≥ costs: a ramp of width `margin` in place of the indicator
 
 
 class SwarmVectorEnv:
@@ -205,25 +206,29 @@ class SwarmVectorEnv:
         terminated = (self.distances() <= task.goal_radius).all(-1)
         truncated = ~terminated & (self.steps >= task.horizon)
         rewards = before - after + task.arrival_bonus * terminated[:, None]
-        contacts = self.contacts()
+        contacts, surrogate = self.contacts(), self.costs(task.margin)
         successor = self.observations(), self.state()
         ended = np.flatnonzero(terminated | truncated)
         now = successor
         if self.autoreset and len(ended):
             self._start(ended)
             now = self.observations(), self.state()
-        return Step(*now, rewards, costs, terminated, truncated, *successor, contacts)
+        return Step(*now, rewards, costs, terminated, truncated, *successor, contacts, surrogate)
 
     def distances(self):
         """Distance (m) of every drone to the target, (E, N)."""
         return lengths(self.positions - self.task.target)
 
-    def costs(self):
-        """Each drone's share of each constraint now, (E, N, m); their sum is c."""
+    def costs(self, margin=0.0):
+        """Each drone's share of each constraint now, (E, N, m); their sum is c.
+
+        With a margin (m), the surrogate: a ramp that is never below the indicator.
+        """
         task = self.task
+        reach = task.obstacle_radius + task.d_safe
         parts = [
-            drone_costs(self.positions, task.d_safe),
-            obstacle_costs(self.positions, self.obstacles, task.obstacle_radius + task.d_safe),
+            drone_costs(self.positions, task.d_safe, margin),
+            obstacle_costs(self.positions, self.obstacles, reach, margin),
         ]
         return np.stack(parts if len(task.thresholds) == 2 else [sum(parts)], -1)
 

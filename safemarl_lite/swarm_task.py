@@ -58,16 +58,21 @@ def formation(n, d):
     return lattice[order[:n]] * d / 2**0.5
 
 
-def drone_costs(positions, d_safe):
+def near(gap, reach, margin):
+    """1 where gap < reach; with a margin, falling linearly to 0 at reach + margin: never less."""
+    return gap < reach if margin == 0 else np.clip((reach + margin - gap) / margin, 0, 1)
+
+
+def drone_costs(positions, d_safe, margin=0.0):
     """Each drone's number of other drones closer than `d_safe` (m): (…, N, 3) → (…, N)."""
     gap = lengths(positions[..., :, None, :] - positions[..., None, :, :])
-    return (gap < d_safe).sum(-1) - 1.0  # a drone is no neighbour of itself
+    return near(gap, d_safe, margin).sum(-1) - 1.0  # a drone is no neighbour of itself
 
 
-def obstacle_costs(positions, obstacles, reach):
+def obstacle_costs(positions, obstacles, reach, margin=0.0):
     """Each drone's number of obstacle centres nearer than `reach` (m): (…, N, 3) → (…, N)."""
     gap = lengths(positions[..., :, None, :] - obstacles[..., None, :, :])
-    return (gap < reach).sum(-1).astype(float)
+    return near(gap, reach, margin).sum(-1).astype(float)
 
 
 def nearest(relative, clearance, k):
@@ -141,6 +146,7 @@ class SwarmTask:
     max_thrust: float = 7.5  # N
     drag: float = 1.5  # 1/s: the drag force is −mass · drag · velocity
     arrival_bonus: float = 5.0  # reward of each drone when all are in the goal
+    margin: float = 0.5  # m: width of the ramp of the surrogate cost that advantages are made of
     n_neighbours: int = 4  # drones in a view, nearest first
     n_obstacles_seen: int = 3  # obstacles in a view, nearest first
 
@@ -160,8 +166,9 @@ class SwarmTask:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if not 0 < self.discount < 1:
             raise ValueError(f"discount must lie in (0, 1), got {self.discount}")
-        if not 0 <= self.start_jitter < np.inf:
-            raise ValueError(f"start_jitter must be at least 0, got {self.start_jitter}")
+        for name in ("start_jitter", "margin", "arrival_bonus"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if len(self.thresholds) > 2 or not all(0 <= t < np.inf for t in self.thresholds):
             raise ValueError(f"threshold must be τ ≥ 0, or two of them, got {self.threshold}")
         if self.control not in ("force", "attitude"):

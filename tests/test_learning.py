@@ -1,0 +1,233 @@
+"""Advantages, multipliers, certificates, and runs that stop and go on."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import safemarl_lite
+from safemarl_lite import runs
+from safemarl_lite.cmdp import evaluate as evaluate_cmdp
+from safemarl_lite.cmdp import random_cmdp
+from safemarl_lite.evaluate import clopper_pearson, upper_bound
+from safemarl_lite.lagrangian import (
+    Multipliers,
+    clipped_loss,
+    combined_advantage,
+    discounted,
+    gae,
+)
+from safemarl_lite.mappo import MAPPOConfig, episode_means
+from safemarl_lite.swarm import SwarmTask
+
+SMALL = {"iterations": 3, "num_envs": 4, "rollout_steps": 25, "eval_every": 2, "eval_episodes": 4,
+         "hold": 0, "minibatches": 2}  # fmt: skip
+
+
+@given(st.integers(1, 12), st.integers(0, 2**31), st.floats(0, 0.999), st.floats(0, 1))
+@settings(deadline=None, max_examples=60)
+def test_gae_is_the_sum_of_discounted_td_errors(T, seed, discount, trace):
+    rng = np.random.default_rng(seed)
+    x, v, after = (torch.tensor(rng.normal(size=(T, 3, 2))) for _ in range(3))
+    terminated = torch.tensor(rng.random((T, 3)) < 0.2)
+    ended = terminated | torch.tensor(rng.random((T, 3)) < 0.2)
+    given = gae(x, v, after, terminated, ended, discount, trace)
+    for e in range(3):
+        for t in range(T):
+            total, weight = 0.0, 1.0
+            for k in range(t, T):  # O(T²), from the definition
+                goes_on = 0.0 if terminated[k, e] else 1.0
+                total = total + weight * (x[k, e] + discount * goes_on * after[k, e] - v[k, e])
+                if ended[k, e]:
+                    break
+                weight *= discount * trace
+            assert torch.allclose(given[t, e], total, atol=1e-10)
+
+
+def test_gae_refuses_a_silent_broadcast():
+    with pytest.raises(ValueError, match="one shape"):
+        gae(torch.zeros(4), torch.zeros(4, 1), torch.zeros(4, 1), torch.zeros(4), torch.zeros(4))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_mean_cost_advantage_of_a_policy_is_zero(seed):
+    cmdp = random_cmdp(np.random.default_rng(seed), 6, 3, 2)
+    policy = np.random.default_rng(seed).dirichlet(np.ones(3), 6)
+    advantages = evaluate_cmdp(cmdp, policy).a_c
+    assert np.abs((policy * advantages).sum(-1)).max() < 1e-12
+    assert np.abs(advantages).max() > 1e-2  # the control: it is not zero action by action
+
+
+def test_multipliers_step_project_and_fall():
+    λ = Multipliers((1.0, 2.0), rate=0.5)
+    assert np.allclose(λ.update([3.0, 0.0]), [1.0, 0.0])
+    assert np.allclose(λ.update([0.0, 3.0]), [0.5, 0.5])
+    assert np.allclose(λ.update([-9.0, 2.0]), [0.0, 0.5])
+    pid = Multipliers(1.0, rate=0.5, proportional=2.0, derivative=3.0, cap=1.0)
+    assert np.allclose(pid.update([9.0]), [0.5 + 2.0])
+    assert np.allclose(pid.update([10.0]), [1.0 + 2.0 + 3.0])
+    grows = Multipliers(0.0, rate=0.1, growth=0.5, initial=2.0)
+    assert np.allclose(grows.update([1.0]), [2.0 + 0.1 + 1.0])
+    again = Multipliers(0.0, rate=0.1, growth=0.5)
+    again.load_state_dict(json.loads(json.dumps(grows.state_dict())))
+    assert np.allclose(again.update([1.0]), grows.update([1.0]))
+    for bad in ([np.nan, 1.0], [1.0]):
+        with pytest.raises(ValueError, match="finite"):
+            λ.update(bad)
+    with pytest.raises(ValueError, match="≥ 0"):
+        Multipliers(-1.0)
+
+
+def test_combined_advantage_keeps_the_price():
+    torch.manual_seed(0)
+    r, c = 3 * torch.randn(500) + 7, torch.randn(500, 2) - 5
+    λ = torch.tensor([2.0, 0.5])
+    given = combined_advantage(r, c, λ)
+    wanted = ((r - c @ λ) - (r - c @ λ).mean()) / r.std() / 3.5
+    assert torch.allclose(given, wanted, atol=1e-5)
+
+
+def test_clipped_loss_by_hand_and_its_sign():
+    log_ratio = torch.log(torch.tensor([1.5, 0.5, 1.5, 0.5])).requires_grad_()
+    gain = torch.tensor([1.0, 1.0, -1.0, -1.0])
+    loss = clipped_loss(log_ratio, gain, 0.2)
+    assert loss.item() == pytest.approx(-(1.2 + 0.5 - 1.5 - 0.8) / 4)
+    loss.backward()
+    assert log_ratio.grad[0] == 0 and log_ratio.grad[1] < 0 < log_ratio.grad[2]
+    assert discounted(np.ones(3), 0.5) == pytest.approx(1.75)
+
+
+def test_upper_bound_covers_a_rare_skewed_cost():
+    rng = np.random.default_rng(0)
+    p, mean, n, misses = 0.02, 5.0, 2000, 0
+    for _ in range(400):
+        costs = (rng.random(n) < p) * (1 + rng.exponential(mean - 1, n))
+        misses += upper_bound(costs) < p * mean
+    assert misses <= 12  # 3 %: the level is 1 %
+    assert upper_bound(np.zeros(2000)) == pytest.approx(2 * clopper_pearson(0, 2000))
+    assert clopper_pearson(0, 100, 0.99) == pytest.approx(1 - 0.01 ** (1 / 100))
+
+
+def test_episode_means_count_first_episodes_only():
+    T, E = 6, 2
+    zeros = torch.zeros(T, E)
+    data = {"terminated": zeros.clone(), "truncated": zeros.clone(),
+            "costs": torch.ones(T, E, 3, 1), "rewards": torch.ones(T, E, 3)}  # fmt: skip
+    data["terminated"][2, 0] = 1
+    log = episode_means(data, 0.5)
+    assert log["cost"] == pytest.approx(3 * (1.75 + 1.96875) / 2)
+    assert log["length"] == 4.5 and log["success"] == 0.5 and log["return"] == 4.5
+
+
+@pytest.mark.parametrize("algo", ["mappo-lagrangian", "mappo", "mappo-fixed-penalty", "as-printed"])
+def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path, algo):
+    torch.set_num_threads(1)
+    config = MAPPOConfig(algo=algo, multiplier_start=0.5, **SMALL)
+    task = SwarmTask(horizon=30, threshold=(0.1, 0.1))
+    runs.train("swarm", task, config, 3, tmp_path / "whole", quiet=True)
+    runs.train("swarm", task, config, 3, tmp_path / "parts", quiet=True, stop=1)
+    runs.train("swarm", task, config, 3, tmp_path / "parts", resume=True, quiet=True)
+    logs = [list(csv.DictReader(open(tmp_path / x / "progress.csv"))) for x in ("whole", "parts")]
+    assert len(logs[0]) == len(logs[1]) == 3
+    for a, b in zip(*logs, strict=True):
+        assert {k: v for k, v in a.items() if k != "seconds"} == {
+            k: v for k, v in b.items() if k != "seconds"
+        }
+    moved = [float(logs[0][-1][f"lambda_{j}"]) for j in (0, 1)]
+    still = {"mappo": 0.0, "mappo-fixed-penalty": 0.5}
+    assert moved == [still[algo]] * 2 if algo in still else moved != [0.5, 0.5]
+    states = [runs.read_checkpoint(tmp_path / x, "last.pt") for x in ("whole", "parts")]
+    for name, weight in states[0]["actor"].items():
+        assert torch.equal(weight, states[1]["actor"][name])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    runs.train("swarm", SwarmTask(), MAPPOConfig(**SMALL), 0, folder, quiet=True)
+    return folder
+
+
+def test_load_flies_any_number_that_fills_the_view(run):
+    policy = safemarl_lite.load(run)
+    views = {f"drone_{i}": np.zeros(policy.task.view_size) for i in range(5)}
+    actions = policy(views)
+    assert list(actions) == list(views) and actions["drone_0"].shape == (3,)
+    assert safemarl_lite.load(run, n_drones=7).task.n_drones == 7
+    with pytest.raises(ValueError, match="at least 5 drones, got 3"):
+        safemarl_lite.load(run, n_drones=3)
+    result = runs.certify(policy, episodes=4, seed=1)
+    assert result == runs.certify(policy, episodes=4, seed=1)
+    keys = {"episodes", "success_rate", "discounted_cost", "episode_cost", "violation_rate",
+            "cost_per_step", "contacts", "return_mean", "episode_length_mean", "threshold",
+            "certified", "task"}  # fmt: skip
+    assert keys <= set(result)
+    assert result["certified"] == (result["discounted_cost"]["upper99"] <= result["threshold"])
+
+
+def test_separate_actors_fly_their_own_number_only(tmp_path):
+    config = MAPPOConfig(shared_actor=False, **SMALL)
+    runs.train("swarm", SwarmTask(), config, 0, tmp_path / "own", quiet=True)
+    assert len(safemarl_lite.load(tmp_path / "own").actor.nets) == 5
+    with pytest.raises(ValueError, match="an actor for each of 5"):
+        safemarl_lite.load(tmp_path / "own", n_drones=6)
+
+
+def command(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "safemarl_lite", *map(str, words)], capture_output=True, text=True
+    )
+
+
+def test_the_command_line_refuses_in_one_line(run, tmp_path):
+    broken, other, empty = tmp_path / "broken", tmp_path / "other", tmp_path / "empty"
+    for folder in (broken, other, empty):
+        folder.mkdir()
+        (folder / "config.json").write_text((run / "config.json").read_text())
+    (broken / "best.pt").write_bytes((run / "best.pt").read_bytes()[:500])
+    other.joinpath("best.pt").write_bytes((run / "best.pt").read_bytes())
+    config = json.loads((run / "config.json").read_text())
+    config["task"]["control"] = "attitude"  # weights that do not fit this task
+    (other / "config.json").write_text(json.dumps(config))
+    cases = {
+        ("train", "swarm", "--algo", "magic", "--out", tmp_path / "x"): "magic",
+        ("train", "swarm", "--goal-radius", "1", "--out", tmp_path / "x"): "1.414",
+        ("train", "swarm", "--out", run): "holds a run already",
+        ("train", "swarm", "--resume", "--seed", "9", "--out", run): "another task, seed or config",
+        ("train", "swarm", "--resume", "--out", tmp_path / "none"): "no run folder",
+        ("train", "cars"): "choose from",
+        ("evaluate", tmp_path / "none"): "no run folder",
+        ("evaluate", empty): "no checkpoint",
+        ("evaluate", broken): "damaged",
+        ("evaluate", other): "does not fit",
+        ("evaluate", run, "--n-drones", "2"): "at least 5 drones",
+        ("evaluate", run, "--episodes", "1"): "at least 2",
+        ("watch", run, "--n-drones", "3"): "at least 5 drones",
+    }
+    for words, reason in cases.items():
+        done = command(*words)
+        lines = [line for line in done.stderr.splitlines() if "build time" not in line]
+        assert done.returncode == 2, (words, done.stderr)
+        assert len(lines) == 1 and reason in lines[0], (words, lines)
+        assert not done.stdout
+
+
+def test_train_evaluate_and_watch_end_to_end(tmp_path):
+    words = [f"--{name.replace('_', '-')}" for name in SMALL]
+    flags = [x for pair in zip(words, SMALL.values(), strict=True) for x in pair]
+    done = command("train", "swarm", "--out", tmp_path / "run", "--episodes", 4, *flags)
+    assert done.returncode == 0, done.stderr
+    assert "99 % upper bound" in done.stdout and "certificate.png" in done.stdout
+    names = {"config.json", "progress.csv", "best.pt", "last.pt", "result.json", "certificate.png"}
+    assert names <= {path.name for path in (tmp_path / "run").iterdir()}
+    assert any("tfevents" in path.name for path in (tmp_path / "run").iterdir())
+    done = command("evaluate", tmp_path / "run", "--episodes", 4, "--json", "--stochastic")
+    assert json.loads(done.stdout)["deterministic"] is False
+    done = command("watch", tmp_path / "run", "--out", tmp_path / "flight.gif")
+    assert done.returncode == 0 and (tmp_path / "flight.gif").read_bytes()[:3] == b"GIF"
