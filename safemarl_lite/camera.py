@@ -54,6 +54,6 @@ def picture(swarm, width=480, height=320):
     eye = middle + 1.3 * task.distance * side + [0, 0, 0.4 * task.distance]
     seen = bullet.computeViewMatrix(eye.tolist(), middle.tolist(), [0, 0, 1])
     lens = bullet.computeProjectionMatrixFOV(44, width / height, 0.1, 10 * task.distance)
-    shot = bullet.getCameraImage(width, height, seen, lens, shadow=0, lightDirection=[-6, 4, 20],
-                                 physicsClientId=client, renderer=bullet.ER_TINY_RENDERER)  # fmt: skip
+    light = {"shadow": 0, "lightDirection": [-6, 4, 20], "renderer": bullet.ER_TINY_RENDERER}
+    shot = bullet.getCameraImage(width, height, seen, lens, physicsClientId=client, **light)
     return np.reshape(shot[2], (height, width, 4))[..., :3].astype(np.uint8)

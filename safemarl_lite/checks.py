@@ -12,7 +12,7 @@ from safemarl_lite import cmdp
 
 
 def _run(name, check):
-    """Run `check()` (it returns None, or the likely slip) and print one line about exercise `name`."""
+    """Run `check()`, which returns None or the likely slip; print one line on exercise `name`."""
     try:
         slip = check()
     except NotImplementedError:

@@ -63,10 +63,10 @@ def discounted(signal, discount):
 
 
 class Multipliers:
-    """λ_j ← max(0, λ_j + rate · (Ĵ_{c_j} − τ_j)), one for each of m ≥ 1 constraints, optionally PID.
+    """λ_j ← max(0, λ_j + rate · (Ĵ_{c_j} − τ_j)), for each of m constraints, optionally PID.
 
-    With violation e_j = clip(Ĵ_{c_j} − τ_j, ±cap), step α_j = rate + growth · I_j (a price may have to
-    rise over orders of magnitude), integral I_j ← max(0, I_j + α_j e_j) and
+    With violation e_j = clip(Ĵ_{c_j} − τ_j, ±cap), step α_j = rate + growth · I_j (a price
+    may have to rise over orders of magnitude), integral I_j ← max(0, I_j + α_j e_j) and
 
         λ_j = max(0, I_j + proportional · e_j + derivative · max(0, Ĵ_{c_j} − previous Ĵ_{c_j}))
 

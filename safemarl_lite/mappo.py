@@ -13,7 +13,7 @@ Axis order: time T, environment E, agent N, feature. One iteration:
 
 import json
 from dataclasses import dataclass
-from typing import Literal, get_args, get_type_hints
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from torch import nn
 from .as_printed import printed_violation
 from .critics import Critic, mlp
 from .lagrangian import Multipliers, clipped_loss, combined_advantage, gae
+
+Algo = Literal["mappo-lagrangian", "mappo", "mappo-fixed-penalty", "as-printed"]
 
 
 @dataclass(frozen=True)
@@ -32,25 +34,25 @@ class MAPPOConfig:
     `multiplier_start`. as-printed: λ by the draft's rule, see `as_printed.py`.
     """
 
-    algo: Literal["mappo-lagrangian", "mappo", "mappo-fixed-penalty", "as-printed"] = "mappo-lagrangian"  # fmt: skip
-    iterations: int = 240
+    algo: Algo = "mappo-lagrangian"
+    iterations: int = 300
     num_envs: int = 64
     rollout_steps: int = 100  # T
     epochs: int = 4  # K
-    minibatches: int = 8
-    learning_rate: float = 1e-3  # falls linearly to a tenth
+    minibatches: int = 16
+    learning_rate: float = 1.5e-3  # falls linearly to a tenth
     clip: float = 0.2
     trace: float = 0.95  # GAE
-    std_start: float = 0.6  # of the Gaussian exploration, falls linearly to `std_end`
-    std_end: float = 0.15
-    std_until: float = 0.9  # share of the iterations after which it stays there
+    std_start: float = 0.5  # of the Gaussian exploration, falls linearly to `std_end`
+    std_end: float = 0.1
+    std_until: float = 0.8  # share of the iterations after which it stays there
     hidden_actor: int = 64
     hidden_critic: int = 128
     shared_actor: bool = True  # False: one actor per agent, the draft's θ_i
     centralized: bool = True  # False: the critic sees the agent's view only
     multiplier_start: float = 0.0
-    multiplier_rate: float = 0.02
-    multiplier_growth: float = 0.03
+    multiplier_rate: float = 0.01
+    multiplier_growth: float = 0.012
     multiplier_proportional: float = 0.0
     violation_cap: float = 1.0
     hold: int = 12  # iterations before λ moves
@@ -59,7 +61,7 @@ class MAPPOConfig:
     eval_episodes: int = 250
 
     def __post_init__(self):
-        algos = get_args(get_type_hints(MAPPOConfig)["algo"])
+        algos = get_args(Algo)
         if self.algo not in algos:
             raise ValueError(f"algo must be one of {', '.join(algos)}, got {self.algo!r}")
         for name in (
@@ -78,7 +80,7 @@ class MAPPOConfig:
 
 
 class Actor(nn.Module):
-    """Gaussian (continuous) or categorical (discrete) policy of the own view: (…, N, O) → (…, N, A)."""
+    """Mean of a Gaussian policy from the own view: (…, N, O) → (…, N, A)."""
 
     def __init__(self, view_size, action_size, n_agents, hidden=64, shared=True):
         super().__init__()
@@ -174,7 +176,7 @@ class MAPPO:
             self.multipliers.values[j] += c.multiplier_rate * float(violation)
 
     def update(self, data, advantages, returns):
-        """K epochs of minibatches: the clipped loss and the critic's regression → mean KL, clips."""
+        """K epochs of minibatches: the clipped loss and the critic's regression → KL, clips."""
         c, std = self.config, self.std
         λ = torch.as_tensor(self.multipliers.values, dtype=torch.float32)
         if c.algo == "as-printed":

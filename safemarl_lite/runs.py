@@ -71,7 +71,7 @@ def read_checkpoint(folder, name="best.pt"):
 
 def load(folder, n_drones=None, deterministic=True, seed=0, name="best.pt"):
     """The trained policy of a run folder; `n_drones` flies it with another number of drones."""
-    kind, _, task, config = read_config(folder)
+    _, _, task, config = read_config(folder)
     state = read_checkpoint(folder, name)
     if n_drones is not None and n_drones != task.n_drones:
         full = min(task.n_drones, task.n_neighbours + 1)

@@ -169,7 +169,7 @@ def flight(axis, task, positions, obstacles, until=None):
 
 
 def training(axes, logs, threshold):
-    """Success, Ĵ_c and λ against environment steps; logs maps a label to columns of progress.csv."""
+    """Success, Ĵ_c and λ against environment steps; logs: label → columns of progress.csv."""
     styles = ("-", "--", "-.", ":", (0, (3, 1, 1, 1, 1, 1)))
     for (label, log), line in zip(logs.items(), styles * 3, strict=False):
         steps = np.array(log["env_steps"]) / 1e6

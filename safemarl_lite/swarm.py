@@ -3,7 +3,7 @@
 Notebook: `02_swarm_environment`; the task, its feasibility and its costs are in `swarm_task.py`.
 Symbols: p_i, v_i position (m) and velocity (m/s) of drone i, g the target. Rewards are maximised:
 
-    r_i = fall of ‖p_i − g_i‖ in the step (m), + arrival_bonus when all drones are in the goal at once
+    r_i = fall of ‖p_i − g_i‖ in the step (m), + arrival_bonus when all are in the goal at once
 
 with g_i the drone's own place in the goal, assigned at the start (`SwarmTask.places`).
 
@@ -20,6 +20,7 @@ from pettingzoo import ParallelEnv
 from scipy.spatial.transform import Rotation
 
 from . import camera
+from .attitude import attitude_loop
 from .swarm_task import (
     GRAVITY,
     InfeasibleTask,
@@ -35,25 +36,6 @@ __all__ = ["InfeasibleTask", "SwarmEnv", "SwarmTask", "SwarmVectorEnv", "least_g
 
 GAP = 100.0  # m between neighbouring swarms of one Bullet world
 LEVEL, ORIGIN = (0, 0, 0, 1), (0, 0, 0)
-MAX_TILT, MAX_YAW_RATE, STIFFNESS = np.radians(25), 1.0, 15.0  # rad, rad/s, 1/s
-
-
-def attitude_loop(task, turn, spin, thrust, command):
-    """Thrust along the body's axis and the torque that tracks roll, pitch and yaw rate.
-
-    A critically damped loop on the rotation error e (body frame): torque = J(ω² e − 2ω Ω).
-    turn (E, N) rotations, spin (E, N, 3) rad/s, thrust (E, N) N, command (E, N, 3) in [−1, 1]
-    → forces (E, N, 3) N and torques (E, N, 3) N·m, in the world's frame.
-    """
-    inertia = 0.4 * task.mass * task.body_radius**2  # kg·m², a solid ball
-    ahead = turn.apply([1, 0, 0])
-    yaw = np.arctan2(ahead[..., 1], ahead[..., 0])
-    roll, pitch = np.moveaxis(MAX_TILT * command[..., :2], -1, 0)
-    wanted = Rotation.from_euler("ZYX", np.stack([yaw, pitch, roll], -1))
-    error = turn.apply((turn.inv() * wanted).as_rotvec())
-    rate = np.stack([0 * yaw, 0 * yaw, MAX_YAW_RATE * command[..., 2]], -1)
-    torques = inertia * (STIFFNESS**2 * error - 2 * STIFFNESS * (spin - rate))
-    return turn.apply([0, 0, 1]) * thrust[..., None], torques
 
 
 class Step(NamedTuple):
@@ -110,7 +92,8 @@ class SwarmVectorEnv:
             form = {"radius": radius} if radius else {"planeNormal": [0, 0, 1]}
             kind_of = bullet.GEOM_SPHERE if radius else bullet.GEOM_PLANE
             hull = bullet.createCollisionShape(kind_of, physicsClientId=client, **form)
-            body = bullet.createMultiBody(mass, hull, look.get(kind, -1), at, physicsClientId=client,
+            shown = look.get(kind, -1)
+            body = bullet.createMultiBody(mass, hull, shown, at, physicsClientId=client,
                                           useMaximalCoordinates=1)  # fmt: skip
             bullet.changeDynamics(body, -1, linearDamping=0, angularDamping=0, restitution=0,
                                   physicsClientId=client)  # fmt: skip

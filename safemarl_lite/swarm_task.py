@@ -96,10 +96,11 @@ def nearest(relative, clearance, k):
 def view(task, positions, velocities, obstacles, places, turn=None, spin=None):
     """What each drone sees, (E, N, O): nothing absolute, so that it holds for any place and N.
 
-    Own velocity and way to the own place at the target (6); of the nearest drones relative position, relative
-    velocity and clearance (7 each); of the nearest obstacles relative position and clearance (4
-    each). A clearance below zero costs. With `turn` (E, N rotations) and `spin` (E, N, 3), for
-    attitude control, all is seen in the drone's heading, with its tilt and yaw rate (3) behind.
+    Own velocity and way to the own place at the target (6); of the nearest drones relative
+    position, relative velocity and clearance (7 each); of the nearest obstacles relative position
+    and clearance (4 each). A clearance below zero costs. With `turn` (E, N rotations) and `spin`
+    (E, N, 3), for attitude control, all is seen in the drone's heading, with its tilt and yaw
+    rate (3) behind.
     """
     own = np.stack([velocities / 3, (places - positions) / 10], 2)
     body = np.concatenate([positions, velocities], -1)
@@ -191,8 +192,9 @@ class SwarmTask:
         refuse_below("max_thrust", self.max_thrust, np.nextafter(self.mass * GRAVITY, np.inf),
                      f"it cannot lift {self.mass:g} kg")  # fmt: skip
         if self.n_obstacles:
-            refuse_below("distance to target", self.distance, self.start_radius + 2 * reach
-                         + self.goal_radius, "obstacles would overlap the start or the goal")  # fmt: skip
+            least = self.start_radius + 2 * reach + self.goal_radius
+            why = "obstacles would overlap the start or the goal"
+            refuse_below("distance to target", self.distance, least, why)
         way = max(self.distance - self.goal_radius, 0)
         refuse_below("horizon", self.horizon, int(np.ceil(way / (self.top_speed * self.dt))),
                      f"{way:.1f} m at {self.top_speed:.1f} m/s need more steps")  # fmt: skip
@@ -245,16 +247,23 @@ class SwarmTask:
 
     @cached_property
     def formation(self):
-        """Places (N, 3) in m around the target: apart by d_safe and half of the room that is left."""
+        """Places (≥ N, 3) in m around the target: the start grid, shrunk to 0.9 of the goal ball.
+
+        Flying there in formation keeps all distances. Where that grid would be tighter than
+        1.1 d_safe: the packing of `formation`, spread over half of the spare room.
+        """
+        grid = self.grid * 0.9 * self.goal_radius / max(lengths(self.grid).max(), 1e-9)
+        if self.n_drones == 1 or lengths(grid[0] - grid[1]) >= 1.1 * self.d_safe:
+            return grid
         tight = formation(self.n_drones, self.d_safe)
         radius = lengths(tight).max()
-        return tight * max(1, (radius + self.goal_radius) / 2 / max(radius, 1e-9))
+        return tight * max(1, (radius + self.goal_radius) / 2 / radius)
 
     def places(self, positions):
         """Each drone's place at the target: the cheapest assignment for starts (count, N, 3)."""
         places = np.empty_like(positions)
         for start, place in zip(positions, places, strict=True):
-            way = (start - start.mean(0))[:, None] - self.formation
+            way = (start - self.start)[:, None] - self.formation
             place[:] = self.formation[linear_sum_assignment((way**2).sum(-1))[1]]
         return places + self.target
 

@@ -95,7 +95,8 @@ def test_the_number_in_the_message_is_the_draft_minimum():
 
 @pytest.mark.parametrize(
     "field",
-    [{"n_drones": 0}, {"n_drones": 2.5}, {"dt": 0}, {"discount": 1.0}, {"threshold": -1}, {"mass": -1},
+    [{"n_drones": 0}, {"n_drones": 2.5}, {"dt": 0}, {"discount": 1.0}, {"threshold": -1},
+     {"mass": -1},
      {"threshold": (1, 1, 1)}, {"control": "magic"}, {"target": (1, 2)}, {"target": (np.nan, 1, 2)},
      {"start_jitter": -1}, {"n_neighbours": -1}],
 )  # fmt: skip
@@ -166,7 +167,7 @@ def test_single_equals_batched(control):
 
 @pytest.mark.parametrize("action", [(0, 0, 0), (1, -0.5, 0.3), (-1, 1, 1)])
 def test_free_flight_follows_the_closed_form(action):
-    """x'' = a − k v with the force held in a step of n ticks h: v += n h f, x += n h v + f h² n(n+1)/2."""
+    """The force f is held for n ticks h: v += n h f and x += n h v + f h² n(n + 1)/2."""
     task = SwarmTask()
     env = SwarmEnv(task)
     env.reset(seed=0)
