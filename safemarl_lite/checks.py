@@ -155,3 +155,53 @@ def check_is_feasible(is_feasible):
                 return f"is_feasible({fields}) should be {right}, got {given!r}."
 
     _run("Exercise 2.3", check)
+
+
+# ---- 05: training
+
+
+def check_multiplier_step(step):
+    """Exercise 5.1: λ, Ĵ_c, τ, rate → the next λ."""
+
+    def check():
+        if np.isclose(step(1.0, 0.0, 1.0, 0.5), 1.0):
+            return "λ must be able to fall: keep the sign of Ĵ_c − τ (no max around it)."
+        if np.isclose(step(1.0, 3.0, 1.0, 0.5), 0.0):
+            return "the sign is reversed: λ rises when the cost is above the budget."
+        if step(0.1, 0.0, 1.0, 0.5) < 0:
+            return "λ became negative: project with max(0, ·)."
+        right = all(np.isclose(step(*case), max(0, case[0] + case[3] * (case[1] - case[2])))
+                    for case in ((1.0, 3.0, 1.0, 0.5), (2.0, 0.0, 1.0, 0.5), (0.1, 0.0, 1.0, 0.5)))  # fmt: skip
+        return None if right else f"step(1, 3, 1, 0.5) should be 2, got {step(1.0, 3.0, 1.0, 0.5)}."
+
+    _run("Exercise 5.1", check)
+
+
+def check_choose(choose):
+    """Exercise 5.2: [(cost, return), …], τ → index of the checkpoint to keep."""
+
+    def check():
+        some = [(0.5, 20.0), (0.05, 11.0), (0.09, 14.0), (0.3, 9.0)]
+        given = choose(some, 0.1)
+        if given == 0:
+            return "that one has the highest return and breaks the budget."
+        if given == 1:
+            return "that one is the safest; among the feasible ones the return decides."
+        if given != 2:
+            return f"index 2 is feasible with the highest return, got {given!r}."
+        if choose(some, 0.01) != 1:
+            return "where none is feasible, keep the least cost."
+
+    _run("Exercise 5.2", check)
+
+
+def check_episodes(episodes_needed):
+    """Exercise 5.3: p, level → clean episodes needed to bound P(violation) by p."""
+
+    def check():
+        given, right = episodes_needed(0.03, 0.99), int(np.ceil(np.log(0.01) / np.log(0.97)))
+        if given == int(np.ceil(np.log(0.99) / np.log(0.97))):
+            return "the probability of seeing no violation must be at most 1 − level."
+        return None if given == right else f"episodes_needed(0.03, 0.99) is {right}, got {given}."
+
+    _run("Exercise 5.3", check)

@@ -247,12 +247,12 @@ class SwarmTask:
 
     @cached_property
     def formation(self):
-        """Places (≥ N, 3) in m around the target: the start grid, shrunk to 0.9 of the goal ball.
+        """Places (≥ N, 3) in m around the target: the start grid, shrunk to 0.85 of the goal ball.
 
         Flying there in formation keeps all distances. Where that grid would be tighter than
         1.1 d_safe: the packing of `formation`, spread over half of the spare room.
         """
-        grid = self.grid * 0.9 * self.goal_radius / max(lengths(self.grid).max(), 1e-9)
+        grid = self.grid * 0.85 * self.goal_radius / max(lengths(self.grid).max(), 1e-9)
         if self.n_drones == 1 or lengths(grid[0] - grid[1]) >= 1.1 * self.d_safe:
             return grid
         tight = formation(self.n_drones, self.d_safe)
