@@ -107,6 +107,7 @@ class SwarmVectorEnv:
             self.obstacle_bodies += balls
             self.swarm_of |= dict.fromkeys(drones + balls, e)
         make(0, 0, "ground", [0, 0, 0])
+        self.moving = set(self.drones)
 
     def reset(self, seed=None, options=None):
         """Start every swarm anew → (observations, state). `options` may give what is drawn:
@@ -216,10 +217,12 @@ class SwarmVectorEnv:
         return np.stack(parts if len(task.thresholds) == 2 else [sum(parts)], -1)
 
     def contacts(self):
-        """Number of touching pairs of bodies in every swarm, the ground included, (E,)."""
+        """Number of pairs of a drone and another body, the ground included, that touch, (E,)."""
         touching = np.zeros(self.num_envs, int)
-        points = bullet.getContactPoints(physicsClientId=self.client)
-        for a, b in {(p[1], p[2]) for p in points if p[8] <= 0}:
+        moving, points = self.moving, bullet.getContactPoints(physicsClientId=self.client)
+        for a, b in {
+            (p[1], p[2]) for p in points if p[8] <= 0 and (p[1] in moving or p[2] in moving)
+        }:
             touching[self.swarm_of.get(a, self.swarm_of.get(b))] += 1
         return touching
 

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 GRAVITY = 9.81  # m/s²
+ROOM = 1.0  # m between the start region and the nearest safe distance of an obstacle
 FAR = 5.0  # m: unit of length in a view; clearances end here, and empty slots are filled with it
 
 
@@ -192,7 +193,7 @@ class SwarmTask:
         refuse_below("max_thrust", self.max_thrust, np.nextafter(self.mass * GRAVITY, np.inf),
                      f"it cannot lift {self.mass:g} kg")  # fmt: skip
         if self.n_obstacles:
-            least = self.start_radius + 2 * reach + self.goal_radius
+            least = self.start_radius + 2 * reach + ROOM + self.goal_radius
             why = "obstacles would overlap the start or the goal"
             refuse_below("distance to target", self.distance, least, why)
         way = max(self.distance - self.goal_radius, 0)
@@ -280,7 +281,8 @@ class SwarmTask:
         places += rng.uniform(-self.start_jitter, self.start_jitter, places.shape)
         reach = self.obstacle_radius + self.d_safe
         along = np.subtract(self.target, self.start) / self.distance
-        low, high = self.start_radius + reach, self.distance - self.goal_radius - reach
+        low = self.start_radius + reach + ROOM
+        high = self.distance - self.goal_radius - reach
         shape = (count, self.n_obstacles, 1)
         way = rng.uniform(low, max(low, high), shape) * along
         level = np.cross(along, (0, 0, 1)) / lengths(np.cross(along, (0, 0, 1)))

@@ -76,7 +76,7 @@ def test_beyond_six_the_bound_is_monotone_and_below_a_real_packing(n):
         ("start_spacing", 2.5, 2.6),
         ("max_thrust", 4.9, 6.0),
         ("horizon", 24, 25),
-        ("target", (4.0, 4.0, 5.0), (7.0, 7.0, 5.0)),
+        ("target", (4.0, 4.0, 5.0), (7.6, 7.6, 5.0)),
         ("start", (-2.0, -2.0, 1.0), (-2.0, -2.0, 2.25)),
         ("target", (10.0, 10.0, 0.1), (10.0, 10.0, 0.3)),
     ],
