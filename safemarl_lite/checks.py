@@ -170,8 +170,8 @@ def check_multiplier_step(step):
             return "the sign is reversed: λ rises when the cost is above the budget."
         if step(0.1, 0.0, 1.0, 0.5) < 0:
             return "λ became negative: project with max(0, ·)."
-        right = all(np.isclose(step(*case), max(0, case[0] + case[3] * (case[1] - case[2])))
-                    for case in ((1.0, 3.0, 1.0, 0.5), (2.0, 0.0, 1.0, 0.5), (0.1, 0.0, 1.0, 0.5)))  # fmt: skip
+        cases = ((1.0, 3.0, 1.0, 0.5, 2.0), (2.0, 0.0, 1.0, 0.5, 1.5), (0.1, 0.0, 1.0, 0.5, 0.0))
+        right = all(np.isclose(step(*case[:4]), case[4]) for case in cases)
         return None if right else f"step(1, 3, 1, 0.5) should be 2, got {step(1.0, 3.0, 1.0, 0.5)}."
 
     _run("Exercise 5.1", check)

@@ -21,18 +21,11 @@ from scipy.spatial.transform import Rotation
 
 from . import camera
 from .attitude import attitude_loop
-from .swarm_task import (
-    GRAVITY,
-    InfeasibleTask,
-    SwarmTask,
-    drone_costs,
-    least_goal_radius,
-    lengths,
-    obstacle_costs,
-    view,
-)
+from .swarm_task import GRAVITY, InfeasibleTask, SwarmTask, lengths, view
+from .swarm_task import drone_costs as near_drones
+from .swarm_task import obstacle_costs as near_obstacles
 
-__all__ = ["InfeasibleTask", "SwarmEnv", "SwarmTask", "SwarmVectorEnv", "least_goal_radius"]
+__all__ = ["InfeasibleTask", "SwarmEnv", "SwarmTask", "SwarmVectorEnv"]
 
 GAP = 100.0  # m between neighbouring swarms of one Bullet world
 LEVEL, ORIGIN = (0, 0, 0, 1), (0, 0, 0)
@@ -105,9 +98,8 @@ class SwarmVectorEnv:
             balls = [make(0, task.obstacle_radius, "obstacle", at) for _ in range(task.n_obstacles)]
             self.drones += drones
             self.obstacle_bodies += balls
-            self.swarm_of |= dict.fromkeys(drones + balls, e)
+            self.swarm_of |= dict.fromkeys(drones, e)
         make(0, 0, "ground", [0, 0, 0])
-        self.moving = set(self.drones)
 
     def reset(self, seed=None, options=None):
         """Start every swarm anew → (observations, state). `options` may give what is drawn:
@@ -211,19 +203,18 @@ class SwarmVectorEnv:
         task = self.task
         reach = task.obstacle_radius + task.d_safe
         parts = [
-            drone_costs(self.positions, task.d_safe, margin),
-            obstacle_costs(self.positions, self.obstacles, reach, margin),
+            near_drones(self.positions, task.d_safe, margin),
+            near_obstacles(self.positions, self.obstacles, reach, margin),
         ]
         return np.stack(parts if len(task.thresholds) == 2 else [sum(parts)], -1)
 
     def contacts(self):
         """Number of pairs of a drone and another body, the ground included, that touch, (E,)."""
         touching = np.zeros(self.num_envs, int)
-        moving, points = self.moving, bullet.getContactPoints(physicsClientId=self.client)
-        for a, b in {
-            (p[1], p[2]) for p in points if p[8] <= 0 and (p[1] in moving or p[2] in moving)
-        }:
-            touching[self.swarm_of.get(a, self.swarm_of.get(b))] += 1
+        points = bullet.getContactPoints(physicsClientId=self.client)
+        for a, b in {(point[1], point[2]) for point in points if point[8] <= 0}:
+            if (e := self.swarm_of.get(a, self.swarm_of.get(b))) is not None:
+                touching[e] += 1
         return touching
 
     def state(self):
@@ -249,7 +240,7 @@ class SwarmEnv(ParallelEnv):
     """One swarm with PettingZoo's parallel API; raises `ValueError` on malformed actions.
 
     The reward and observation are each drone's own; `infos[agent]` holds `cost` (its share),
-    `costs` (per constraint), `contacts` (of the swarm) and `success`. `state()` is global, (S,).
+    `costs` (per constraint) and `contacts` (of the swarm). `state()` is global, (S,).
     """
 
     metadata: ClassVar = {"name": "safe_swarm_v0", "render_modes": ["rgb_array"], "render_fps": 10}
@@ -278,7 +269,9 @@ class SwarmEnv(ParallelEnv):
         self.agents = list(self.possible_agents)
         given = {key: np.asarray(value)[None] for key, value in (options or {}).items()}
         observations, _ = self.swarm.reset(seed, given)
-        return self._per_agent(observations[0].astype(np.float32)), self._per_agent([{}] * 99)
+        return self._per_agent(observations[0].astype(np.float32)), {
+            agent: {} for agent in self.agents
+        }
 
     def step(self, actions):
         missing = set(self.agents) ^ set(actions)
@@ -286,10 +279,9 @@ class SwarmEnv(ParallelEnv):
             raise ValueError(f"actions must name exactly {self.agents}, differs in {missing}")
         step = self.swarm.step(np.stack([np.asarray(actions[a]) for a in self.agents])[None])
         infos = [
-            {"cost": float(c.sum()), "costs": c, "contacts": int(step.contacts[0]),
-             "success": bool(step.terminated[0])}
+            {"cost": float(c.sum()), "costs": c, "contacts": int(step.contacts[0])}
             for c in step.costs[0]
-        ]  # fmt: skip
+        ]
         result = (
             self._per_agent(step.observations[0].astype(np.float32)),
             self._per_agent(step.rewards[0].tolist()),

@@ -43,6 +43,4 @@ if __name__ == "__main__":
         env.close()
         own, bound = (statistics.median(column) for column in zip(*rates, strict=True))
         share = statistics.median(a / b for a, b in rates)
-        print(
-            f"{swarms:4d} swarms: {own:8.0f} env-steps/s, raw Bullet {bound:8.0f}, share {share:.2f}"
-        )
+        print(f"{swarms} swarms: {own:.0f} env-steps/s, raw Bullet {bound:.0f}, share {share:.2f}")
