@@ -35,7 +35,7 @@ class MAPPOConfig:
     """
 
     algo: Algo = "mappo-lagrangian"
-    iterations: int = 300
+    iterations: int = 400
     num_envs: int = 64
     rollout_steps: int = 100  # T
     epochs: int = 4  # K
@@ -52,7 +52,7 @@ class MAPPOConfig:
     centralized: bool = True  # False: the critic sees the agent's view only
     multiplier_start: float = 0.0
     multiplier_rate: float = 0.01
-    multiplier_growth: float = 0.016
+    multiplier_growth: float = 0.014
     multiplier_proportional: float = 0.0
     violation_cap: float = 1.0
     hold: int = 12  # iterations before λ moves

@@ -148,7 +148,7 @@ class SwarmTask:
     max_thrust: float = 7.5  # N
     drag: float = 1.5  # 1/s: the drag force is −mass · drag · velocity
     arrival_bonus: float = 5.0  # reward of each drone when all are in the goal
-    margin: float = 0.3  # m: width of the ramp of the surrogate cost that advantages are made of
+    margin: float = 0.4  # m: width of the ramp of the surrogate cost that advantages are made of
     n_neighbours: int = 4  # drones in a view, nearest first
     n_obstacles_seen: int = 3  # obstacles in a view, nearest first
 
