@@ -49,7 +49,7 @@ def picture(swarm, width=480, height=320):
     task, client = swarm.task, swarm.client
     start, target = np.array(task.start), np.array(task.target)
     along = (target - start) / task.distance
-    side = np.array([along[1], -along[0], 0.0])
+    side = np.array([along[1], -along[0], 0.0]) if abs(along[2]) < 0.99 else np.array([0, -1.0, 0])
     middle = start + 0.52 * (target - start)
     eye = middle + 1.3 * task.distance * side + [0, 0, 0.4 * task.distance]
     seen = bullet.computeViewMatrix(eye.tolist(), middle.tolist(), [0, 0, 1])

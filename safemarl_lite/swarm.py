@@ -77,6 +77,7 @@ class SwarmVectorEnv:
         bullet.setPhysicsEngineParameter(
             fixedTimeStep=task.dt if whole else task.dt / task.ticks,
             numSubSteps=task.ticks if whole else 0,
+            deterministicOverlappingPairs=1,  # or an earlier episode's contacts order the solver
             physicsClientId=client,
         )
         look = camera.looks(task, client) if visual else {}
@@ -108,16 +109,27 @@ class SwarmVectorEnv:
         """
         if seed is not None:
             self.rng = np.random.default_rng(seed)
-        self._start(np.arange(self.num_envs), options or {})
+        swarms = np.arange(self.num_envs)
+        self._start(swarms)
+        given = {"positions", "velocities", "obstacles"} & set(options or {})
+        for name in given:
+            value, shape = np.asarray(options[name], float), getattr(self, name).shape
+            if value.shape != shape or not np.isfinite(value).all():
+                raise ValueError(f"{name} must be finite, shape {shape}, got shape {value.shape}")
+            getattr(self, name)[:] = value
+        if given:  # placed a second time: no contact of the last episode stays in Bullet's cache
+            self._place(swarms)
         return self.observations(), self.state()
 
-    def _start(self, swarms, options=()):
+    def _start(self, swarms):
         """Put the given swarms at drawn starts, with drawn obstacles in their way."""
-        task, client = self.task, self.client
-        self.positions[swarms], self.obstacles[swarms] = task.draw(self.rng, len(swarms))
+        self.positions[swarms], self.obstacles[swarms] = self.task.draw(self.rng, len(swarms))
         self.velocities[swarms], self.steps[swarms] = 0, 0
-        for name in {"positions", "velocities", "obstacles"} & set(options):
-            getattr(self, name)[swarms] = options[name]
+        self._place(swarms)
+
+    def _place(self, swarms):
+        """Move the bodies of the given swarms to where `positions` and `obstacles` say."""
+        task, client = self.task, self.client
         self.places[swarms] = task.places(self.positions[swarms])
         for e in swarms:
             drones = self.drones[e * task.n_drones : (e + 1) * task.n_drones]

@@ -180,16 +180,22 @@ class SwarmTask:
     def _check_feasible(self):
         def refuse_below(name, given, least, why):
             if given < least:
-                raise InfeasibleTask(f"{name}={given:g} is infeasible: {why}; at least {least:.4g}")
+                enough = np.ceil(least * 1e4) / 1e4  # rounded up, so that this number is accepted
+                raise InfeasibleTask(
+                    f"{name}={given:g} is infeasible: {why}; at least {enough:.10g}"
+                )
 
         n, d, reach = self.n_drones, self.d_safe, self.obstacle_radius + self.d_safe
         refuse_below("goal_radius", self.goal_radius, least_goal_radius(n, d),
                      f"{n} drones cannot keep {d:g} m apart in that ball")  # fmt: skip
+        refuse_below("goal_radius", self.goal_radius, lengths(formation(n, d)).max() * (n > 6),
+                     f"the places of {n} drones {d:g} m apart do not fit in")  # fmt: skip
         refuse_below("start_spacing", self.start_spacing, (d + 2 * self.start_jitter) * (n > 1),
                      f"drones would start closer than d_safe={d:g} m")  # fmt: skip
         refuse_below("start height", self.start[2], self.grid[:, 2].max() + self.start_jitter
                      + self.body_radius, "drones would start in the ground")  # fmt: skip
-        refuse_below("target height", self.target[2], self.body_radius, "it is in the ground")
+        refuse_below("target height", self.target[2], self.body_radius - self.formation[:, 2].min(),
+                     "places at the target would be in the ground")  # fmt: skip
         refuse_below("max_thrust", self.max_thrust, np.nextafter(self.mass * GRAVITY, np.inf),
                      f"it cannot lift {self.mass:g} kg")  # fmt: skip
         if self.n_obstacles:
@@ -280,12 +286,13 @@ class SwarmTask:
         places = self.grid[cells[:, : self.n_drones]]
         places += rng.uniform(-self.start_jitter, self.start_jitter, places.shape)
         reach = self.obstacle_radius + self.d_safe
-        along = np.subtract(self.target, self.start) / self.distance
+        along = np.subtract(self.target, self.start) / max(self.distance, 1e-9)
         low = self.start_radius + reach + ROOM
         high = self.distance - self.goal_radius - reach
         shape = (count, self.n_obstacles, 1)
         way = rng.uniform(low, max(low, high), shape) * along
-        level = np.cross(along, (0, 0, 1)) / lengths(np.cross(along, (0, 0, 1)))
+        level = np.cross(along, (0, 0, 1) if abs(along[2]) < 0.99 else (1, 0, 0))
+        level /= max(lengths(level), 1e-9)
         angle = rng.uniform(0, 2 * np.pi, (count, 1, 1)) + rng.uniform(-1, 1, shape) * np.pi / 3
         aside = np.cos(angle) * level + np.sin(angle) * np.cross(level, along)
         aside *= reach * rng.uniform(0.5, 1, shape)

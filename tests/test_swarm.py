@@ -1,6 +1,7 @@
 """The swarm: feasibility, costs, physics, PettingZoo's API, single against batched."""
 
 import os
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -78,7 +79,7 @@ def test_beyond_six_the_bound_is_monotone_and_below_a_real_packing(n):
         ("horizon", 24, 25),
         ("target", (4.0, 4.0, 5.0), (7.6, 7.6, 5.0)),
         ("start", (-2.0, -2.0, 1.0), (-2.0, -2.0, 2.25)),
-        ("target", (10.0, 10.0, 0.1), (10.0, 10.0, 0.3)),
+        ("target", (10.0, 10.0, 0.1), (10.0, 10.0, 1.6)),
     ],
 )
 def test_infeasible_tasks_name_what_would_do(field, bad, good):
@@ -86,6 +87,44 @@ def test_infeasible_tasks_name_what_would_do(field, bad, good):
         SwarmTask(**{field: bad})
     assert "\n" not in str(caught.value)
     assert getattr(SwarmTask(**{field: good}), field) == good
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"goal_radius": 1.0}, {"max_thrust": 4.0, "horizon": 10**9}, {"start_spacing": 2.1},
+     {"horizon": 3}, {"n_drones": 8, "goal_radius": 1.5},
+     {"n_drones": 20, "start": (-4, -4, 5), "n_obstacles": 0}],
+)  # fmt: skip
+def test_the_number_in_the_message_is_accepted(fields):
+    with pytest.raises(InfeasibleTask) as caught:
+        SwarmTask(**fields)
+    name, enough = re.match(r"(\w+)=.* at least (\S+)$", str(caught.value)).groups()
+    SwarmTask(**fields | {name: int(enough) if name == "horizon" else float(enough)})
+
+
+@given(st.integers(1, 13), st.floats(1.0, 1.5))
+@settings(deadline=None, max_examples=40)
+def test_places_lie_in_the_goal_above_the_ground_and_apart(n, room):
+    radius = max(lengths(formation(n, 2.0)).max(), 0.5) * room + 1e-9
+    task = SwarmTask(n_drones=n, goal_radius=radius, start=(-2, -2, 4), n_obstacles=0)
+    places = task.places(task.draw(np.random.default_rng(n), 2)[0])
+    assert (lengths(places - task.target) <= radius + 1e-9).all()
+    assert places[..., 2].min() >= task.body_radius
+    gaps = lengths(places[:, :, None] - places[:, None]) + 9 * np.eye(n)
+    assert gaps.min() >= 2.0 - 1e-9
+
+
+def test_a_vertical_way_and_no_way_at_all_can_be_drawn():
+    task = SwarmTask(start=(0, 0, 3), target=(0, 0, 25))
+    positions, obstacles = task.draw(np.random.default_rng(0), 50)
+    assert np.isfinite(obstacles).all()
+    assert not obstacle_costs(positions, obstacles, task.obstacle_radius + task.d_safe).any()
+    env = SwarmEnv(task, render_mode="rgb_array")
+    env.reset(seed=0)
+    assert len(np.unique(env.render().reshape(-1, 3), axis=0)) > 50
+    env.close()
+    here = SwarmTask(start=(0, 0, 5), target=(0, 0, 5), n_obstacles=0)
+    assert np.isfinite(here.draw(np.random.default_rng(0), 3)[0]).all()
 
 
 def test_the_number_in_the_message_is_the_draft_minimum():
@@ -295,6 +334,61 @@ def test_bad_actions_are_refused():
     env.close()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"positions": [1.0, 2, 3]}, r"positions must be finite, shape \(1, 5, 3\)"),
+        ({"positions": np.full((5, 3), np.nan)}, "positions must be finite"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    env = SwarmEnv()
+    with pytest.raises(ValueError, match=message):
+        env.reset(options=options)
+    _, infos = env.reset(seed=0)
+    assert infos["drone_0"] is not infos["drone_1"]
+    env.close()
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_world_with_a_past_flies_like_a_new_one(control):
+    """Contacts of earlier episodes leave nothing behind, contacts of this one included."""
+    task, rng = SwarmTask(control=control), np.random.default_rng(0)
+    used, new = (SwarmVectorEnv(task, 3, autoreset=False) for _ in range(2))
+
+    def crowded():
+        near = np.array(task.start) + rng.uniform(-0.7, 0.7, (3, 5, 3))
+        return {"positions": near, "obstacles": task.draw(rng, 3)[1]}
+
+    used.reset(options=crowded())
+    touched = [used.step(rng.uniform(-1, 1, (3, 5, task.action_size))).contacts for _ in range(40)]
+    again = crowded()
+    used.reset(options=again), new.reset(options=again)
+    for _ in range(40):
+        actions = rng.uniform(-1, 1, (3, 5, task.action_size))
+        a, b = used.step(actions), new.step(actions)
+        assert np.abs(a.next_state - b.next_state).max() < 1e-9
+        touched.append(b.contacts)
+    assert np.sum(touched[:40]) > 0 and np.sum(touched[40:]) > 0
+    used.close(), new.close()
+
+
+def test_a_seeded_start_in_a_used_world_repeats_collisions():
+    task, rng = SwarmTask(), np.random.default_rng(0)
+    used, new, worst, touched = SwarmVectorEnv(task, 3, autoreset=False), None, 0, 0
+    for seed in range(3):
+        new = SwarmVectorEnv(task, 3, autoreset=False)
+        used.reset(seed=seed), new.reset(seed=seed)
+        for _ in range(60):  # all fly to one point and collide there
+            actions = np.array(task.start) - used.positions + rng.uniform(-0.3, 0.3, (3, 5, 3))
+            a, b = used.step(actions), new.step(actions)
+            worst = max(worst, np.abs(a.next_state - b.next_state).max())
+            touched += b.contacts.sum()
+        new.close()
+    used.close()
+    assert worst < 1e-9 and touched > 100
+
+
 def test_worlds_are_separate_and_are_freed():
     first, second = SwarmEnv(), SwarmEnv()
     first.reset(seed=0)
@@ -312,13 +406,14 @@ def test_worlds_are_separate_and_are_freed():
 
     task = SwarmTask(n_drones=2, n_obstacles=1)
     clients, before = set(), None
+    files = len(os.listdir("/proc/self/fd"))
     for k in range(1000):
         env = SwarmEnv(task)
         clients.add(env.swarm.client)
         env.close()
         if k == 200:
             before = resident()
-    assert len(clients) == 1
+    assert len(clients) == 1 and len(os.listdir("/proc/self/fd")) == files
     assert resident() - before < 20e6
 
 
