@@ -141,7 +141,12 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path, algo):
         }
     moved = [float(logs[0][-1][f"lambda_{j}"]) for j in (0, 1)]
     still = {"mappo": 0.0, "mappo-fixed-penalty": 0.5}
-    assert moved == [still[algo]] * 2 if algo in still else moved != [0.5, 0.5]
+    if algo in still:
+        assert moved == [still[algo]] * 2
+    elif algo == "as-printed":
+        assert min(moved) >= 0.5  # it can only rise
+    else:
+        assert moved != [0.5, 0.5]
     states = [runs.read_checkpoint(tmp_path / x, "last.pt") for x in ("whole", "parts")]
     for name, weight in states[0]["actor"].items():
         assert torch.equal(weight, states[1]["actor"][name])
