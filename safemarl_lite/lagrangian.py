@@ -56,12 +56,6 @@ def clipped_loss(log_ratio, advantage, clip=0.2):
     return -torch.min(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
 
 
-def discounted(signal, discount):
-    """Σ_t γ^t x_t along the first axis: (T, …) → (…)."""
-    weights = discount ** np.arange(len(signal))
-    return np.tensordot(weights, signal, 1)
-
-
 class Multipliers:
     """λ_j ← max(0, λ_j + rate · (Ĵ_{c_j} − τ_j)), for each of m constraints, optionally PID.
 

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from .evaluate import Policy, evaluate
 from .mappo import MAPPO, MAPPOConfig, actor_of
-from .swarm import InfeasibleTask, SwarmTask, SwarmVectorEnv
+from .swarm import SwarmTask, SwarmVectorEnv
 
 KINDS = {"swarm": (SwarmTask, SwarmVectorEnv, MAPPOConfig, MAPPO)}
 
@@ -187,14 +187,3 @@ def write_progress(path, rows):
         writer.writeheader()
         writer.writerows(rows)
     os.replace(part, path)
-
-
-__all__ = [
-    "InfeasibleTask",
-    "RunError",
-    "certify",
-    "load",
-    "read_checkpoint",
-    "read_config",
-    "train",
-]

@@ -20,7 +20,6 @@ from safemarl_lite.lagrangian import (
     Multipliers,
     clipped_loss,
     combined_advantage,
-    discounted,
     gae,
 )
 from safemarl_lite.mappo import MAPPOConfig, episode_means
@@ -100,7 +99,6 @@ def test_clipped_loss_by_hand_and_its_sign():
     assert loss.item() == pytest.approx(-(1.2 + 0.5 - 1.5 - 0.8) / 4)
     loss.backward()
     assert log_ratio.grad[0] == 0 and log_ratio.grad[1] < 0 < log_ratio.grad[2]
-    assert discounted(np.ones(3), 0.5) == pytest.approx(1.75)
 
 
 def test_upper_bound_covers_a_rare_skewed_cost():

@@ -5,7 +5,10 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from safemarl_lite import checks
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -40,27 +43,25 @@ def solutions(path):
     return {re.search(r"def (\w+)", block)[1]: block for block in blocks}
 
 
-def test_the_solutions_of_lesson_02_pass_and_slips_are_named(capsys):
-    import numpy as np
-
-    from safemarl_lite import checks
-    from safemarl_lite.swarm import InfeasibleTask, SwarmTask
-
-    scope = {"np": np, "SwarmTask": SwarmTask, "InfeasibleTask": InfeasibleTask}
-    for source in solutions(ROOT / "notebooks/02_swarm_environment.ipynb").values():
+def test_the_solutions_of_lesson_05_pass_and_slips_are_named(capsys):
+    scope = {"np": np}
+    for source in solutions(ROOT / "notebooks/05_training_mappo_lagrangian.ipynb").values():
         exec(source, scope)
-    right = scope["my_drone_costs"]
+    step, choose, episodes = (
+        checks.check_multiplier_step,
+        checks.check_choose,
+        checks.check_episodes,
+    )
     cases = [
-        (checks.check_drone_costs, right, "correct"),
-        (checks.check_drone_costs, lambda p, d: right(p, d) / 2, "half"),
-        (checks.check_drone_costs, lambda p, d: right(p, d) + len(p), "own neighbour"),
-        (checks.check_drone_costs, lambda p, d: right(p, d + 1e-9), "strict"),
-        (checks.check_goal_radius, scope["my_goal_radius"], "correct"),
-        (checks.check_goal_radius, lambda d: d / 2**0.5, "square"),
-        (checks.check_goal_radius, lambda d: (3 / 8) ** 0.5, "multiply by d"),
-        (checks.check_is_feasible, scope["my_is_feasible"], "correct"),
-        (checks.check_is_feasible, lambda **f: bool(SwarmTask(**f)), "catch it"),
-        (checks.check_is_feasible, lambda **f: None, "should be True"),
+        (step, scope["my_multiplier_step"], "correct"),
+        (step, lambda λ, c, τ, a: λ + a * max(0, c - τ), "able to fall"),
+        (step, lambda λ, c, τ, a: max(0, λ - a * (c - τ)), "reversed"),
+        (step, lambda λ, c, τ, a: λ + a * (c - τ), "negative"),
+        (choose, scope["my_choose"], "correct"),
+        (choose, lambda x, τ: max(range(len(x)), key=lambda k: x[k][1]), "breaks the budget"),
+        (choose, lambda x, τ: min(range(len(x)), key=lambda k: x[k][0]), "the return decides"),
+        (episodes, scope["my_episodes_needed"], "correct"),
+        (episodes, lambda p, level: int(np.ceil(np.log(level) / np.log(1 - p))), "1 − level"),
     ]
     for check, answer, line in cases:
         check(answer)
