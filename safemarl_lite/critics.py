@@ -66,3 +66,47 @@ class Critic(nn.Module):
 
     def forward(self, observations, state):
         return self.net(self.scale(self.inputs(observations, state)))
+
+
+class AttentionCritic(nn.Module):
+    """One critic for all agents that attends over the *others* (Iqbal & Sha 2019, eqs. 5–6).
+
+    observations (…, N, O), actions (…, N, A) → (…, N, heads_out). With s_i = g_s(o_i) and
+    e_j = g(o_j, a_j), for each attention head
+
+        α_ij = softmax over j ≠ i of (W_q s_i · W_k e_j) / √d,    x_i = Σ_{j≠i} α_ij h(W_v e_j)
+
+    and the output is f(s_i, x_i). The own action never enters, so that one output for each own
+    action gives Q_i(o, a_{−i}, ·) for the counterfactual baseline. Without actions it is V(o_1 … o_N).
+    Nothing depends on the order or the number of the agents; a lone agent has x_i = 0.
+    """
+
+    def __init__(self, view_size, action_size, heads_out, hidden=64, attention_heads=4):
+        super().__init__()
+        if hidden % attention_heads:
+            raise ValueError(f"hidden must be a multiple of attention_heads = {attention_heads}, "
+                             f"got {hidden}")  # fmt: skip
+        self.scale, self.attention_heads = Normaliser(view_size), attention_heads
+        self.own = nn.Sequential(nn.Linear(view_size, hidden), nn.LeakyReLU())
+        self.pair = nn.Sequential(nn.Linear(view_size + action_size, hidden), nn.LeakyReLU())
+        self.query, self.key, self.value = (nn.Linear(hidden, hidden, bias=False) for _ in range(3))
+        self.net = mlp([2 * hidden, hidden, heads_out], nn.LeakyReLU)
+
+    def forward(self, observations, actions=None, return_weights=False):
+        """Values (…, N, heads_out); with `return_weights` also α (…, attention head, N, N)."""
+        o = self.scale(observations)
+        own = self.own(o)
+        pair = self.pair(o if actions is None else torch.cat([o, actions], -1))
+        n, d = o.shape[-2], own.shape[-1] // self.attention_heads
+
+        def split(x):  # (…, N, hidden) → (…, attention head, N, d)
+            return x.unflatten(-1, (self.attention_heads, d)).transpose(-2, -3)
+
+        query, key = split(self.query(own)), split(self.key(pair))
+        value = split(nn.functional.leaky_relu(self.value(pair)))
+        itself = torch.eye(n, dtype=torch.bool)
+        score = (query @ key.transpose(-1, -2) / d**0.5).masked_fill(itself, float("-inf"))
+        weights = score.softmax(-1).masked_fill(itself, 0.0)  # a lone agent: 0, not 0/0
+        others = (weights @ value).transpose(-2, -3).flatten(-2)
+        values = self.net(torch.cat([own, others], -1))
+        return (values, weights) if return_weights else values

@@ -95,7 +95,7 @@ class Actor(nn.Module):
 
 def actor_of(task, config):
     """The untrained actor for a task."""
-    sizes = task.view_size, task.action_size, task.n_drones
+    sizes = task.view_size, task.action_size, task.n_agents
     return Actor(*sizes, config.hidden_actor, config.shared_actor)
 
 

@@ -242,6 +242,10 @@ class SwarmTask:
         return max(least, int(np.ceil(self.top_speed * self.dt / self.body_radius)))
 
     @property
+    def n_agents(self):
+        return self.n_drones
+
+    @property
     def action_size(self):
         """Force: 3 numbers; attitude: thrust, roll, pitch and yaw rate."""
         return 3 if self.control == "force" else 4
