@@ -77,8 +77,9 @@ class AttentionCritic(nn.Module):
         α_ij = softmax over j ≠ i of (W_q s_i · W_k e_j) / √d,    x_i = Σ_{j≠i} α_ij h(W_v e_j)
 
     and the output is f(s_i, x_i). The own action never enters, so that one output for each own
-    action gives Q_i(o, a_{−i}, ·) for the counterfactual baseline. Without actions it is V(o_1 … o_N).
-    Nothing depends on the order or the number of the agents; a lone agent has x_i = 0.
+    action gives Q_i(o, a_{−i}, ·) for the counterfactual baseline. Without actions (A = 0) it is
+    V_i(o_1 … o_N). Nothing depends on the number of the agents; permuting them permutes the
+    outputs; a lone agent has x_i = 0.
     """
 
     def __init__(self, view_size, action_size, heads_out, hidden=64, attention_heads=4):
@@ -105,8 +106,8 @@ class AttentionCritic(nn.Module):
         query, key = split(self.query(own)), split(self.key(pair))
         value = split(nn.functional.leaky_relu(self.value(pair)))
         itself = torch.eye(n, dtype=torch.bool)
-        score = (query @ key.transpose(-1, -2) / d**0.5).masked_fill(itself, float("-inf"))
-        weights = score.softmax(-1).masked_fill(itself, 0.0)  # a lone agent: 0, not 0/0
+        score = (query @ key.transpose(-1, -2) / d**0.5).masked_fill(itself, -1e9)
+        weights = score.softmax(-1).masked_fill(itself, 0.0)  # a lone agent: none
         others = (weights @ value).transpose(-2, -3).flatten(-2)
         values = self.net(torch.cat([own, others], -1))
         return (values, weights) if return_weights else values
