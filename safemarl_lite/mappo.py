@@ -35,8 +35,8 @@ class MAPPOConfig:
     """
 
     algo: Algo = "mappo-lagrangian"
-    iterations: int = 400
-    num_envs: int = 64
+    iterations: int = 100
+    num_envs: int = 128
     rollout_steps: int = 100  # T
     epochs: int = 4  # K
     minibatches: int = 16
@@ -44,19 +44,19 @@ class MAPPOConfig:
     clip: float = 0.2
     trace: float = 0.95  # GAE
     std_start: float = 0.5  # of the Gaussian exploration, falls linearly to `std_end`
-    std_end: float = 0.1
-    std_until: float = 0.8  # share of the iterations after which it stays there
+    std_end: float = 0.3
+    std_until: float = 0.7  # share of the iterations after which it stays there
     hidden_actor: int = 64
     hidden_critic: int = 128
     shared_actor: bool = True  # False: one actor per agent, the draft's θ_i
     centralized: bool = True  # False: the critic sees the agent's view only
-    multiplier_start: float = 0.0
-    multiplier_rate: float = 0.01
-    multiplier_growth: float = 0.014
+    multiplier_start: float = 0.3
+    multiplier_rate: float = 0.5
+    multiplier_growth: float = 0.3
     multiplier_proportional: float = 0.0
-    violation_cap: float = 1.0
-    hold: int = 12  # iterations before λ moves
-    tighten: float = 0.05  # the learner aims at τ − tighten
+    violation_cap: float = 0.1
+    hold: int = 30  # iterations before λ moves: the swarm learns to fly first
+    tighten: float = 0.08  # the learner aims at τ − tighten
     eval_every: int = 10
     eval_episodes: int = 250
 

@@ -11,7 +11,7 @@ An episode is terminated when all are in the goal at once, truncated when the ho
 Axis order everywhere: swarm E, drone N, feature.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -21,6 +21,7 @@ from scipy.spatial.transform import Rotation
 
 from . import camera
 from .attitude import attitude_loop
+from .step import Step
 from .swarm_task import GRAVITY, InfeasibleTask, SwarmTask, lengths, view
 from .swarm_task import drone_costs as near_drones
 from .swarm_task import obstacle_costs as near_obstacles
@@ -29,21 +30,6 @@ __all__ = ["InfeasibleTask", "SwarmEnv", "SwarmTask", "SwarmVectorEnv"]
 
 GAP = 100.0  # m between neighbouring swarms of one Bullet world
 LEVEL, ORIGIN = (0, 0, 0, 1), (0, 0, 0)
-
-
-class Step(NamedTuple):
-    """What a step of E environments returns."""
-
-    observations: np.ndarray  # (E, N, O), of the new episode where one ended
-    state: np.ndarray  # (E, S), likewise
-    rewards: np.ndarray  # (E, N)
-    costs: np.ndarray  # (E, N, m), each agent's share of each constraint
-    terminated: np.ndarray  # (E,) bool
-    truncated: np.ndarray  # (E,) bool
-    next_observations: np.ndarray  # (E, N, O), of the true successor, for bootstrapping
-    next_state: np.ndarray  # (E, S), likewise
-    contacts: np.ndarray  # (E,) pairs of bodies that touch
-    surrogate: np.ndarray  # (E, N, m) ≥ costs: a ramp of width `margin` in place of the indicator
 
 
 class SwarmVectorEnv:
@@ -59,8 +45,8 @@ class SwarmVectorEnv:
         self.agents = [f"drone_{i}" for i in range(task.n_drones)]
         self.rng = np.random.default_rng(seed)
         side = int(np.ceil(num_envs**0.5))
-        place = np.arange(num_envs)
-        self.offset = GAP * np.stack([place % side, place // side, 0 * place], -1)[:, None]
+        row, column = np.divmod(np.arange(num_envs), side)
+        self.offset = GAP * np.stack([column, row, 0 * row], -1)[:, None]
         self.steps = np.zeros(num_envs, int)
         shape = (num_envs, task.n_drones)
         self.positions, self.velocities = np.zeros((2, *shape, 3))
@@ -280,10 +266,8 @@ class SwarmEnv(ParallelEnv):
         """Start anew; `options` may give `positions`, `velocities` (N, 3), `obstacles` (M, 3)."""
         self.agents = list(self.possible_agents)
         given = {key: np.asarray(value)[None] for key, value in (options or {}).items()}
-        observations, _ = self.swarm.reset(seed, given)
-        return self._per_agent(observations[0].astype(np.float32)), {
-            agent: {} for agent in self.agents
-        }
+        views = self.swarm.reset(seed, given)[0][0].astype(np.float32)
+        return self._per_agent(views), {agent: {} for agent in self.agents}
 
     def step(self, actions):
         missing = set(self.agents) ^ set(actions)

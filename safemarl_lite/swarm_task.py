@@ -140,15 +140,15 @@ class SwarmTask:
     threshold: float | tuple[float, float] = 0.1  # τ, or (τ_drones, τ_obstacles)
     discount: float = 0.99
     control: Literal["force", "attitude"] = "force"
-    start: tuple[float, float, float] = (-2.0, -2.0, 2.5)  # m, centre of the start grid
-    start_spacing: float = 3.2  # m
+    start: tuple[float, float, float] = (-2.0, -2.0, 8.0)  # m, centre of the start formation
+    start_spacing: float = 3.2  # m, between neighbours in that formation
     start_jitter: float = 0.3  # m, along each axis
     mass: float = 0.5  # kg
     body_radius: float = 0.3  # m
     max_thrust: float = 7.5  # N
     drag: float = 1.5  # 1/s: the drag force is −mass · drag · velocity
     arrival_bonus: float = 5.0  # reward of each drone when all are in the goal
-    margin: float = 0.4  # m: width of the ramp of the surrogate cost that advantages are made of
+    margin: float = 0.5  # m: width of the ramp of the surrogate cost that advantages are made of
     n_neighbours: int = 4  # drones in a view, nearest first
     n_obstacles_seen: int = 3  # obstacles in a view, nearest first
 
@@ -190,10 +190,12 @@ class SwarmTask:
                      f"{n} drones cannot keep {d:g} m apart in that ball")  # fmt: skip
         refuse_below("goal_radius", self.goal_radius, lengths(formation(n, d)).max() * (n > 6),
                      f"the places of {n} drones {d:g} m apart do not fit in")  # fmt: skip
-        refuse_below("start_spacing", self.start_spacing, (d + 2 * self.start_jitter) * (n > 1),
+        jitter = 2 * 3**0.5 * self.start_jitter
+        refuse_below("start_spacing", self.start_spacing, (d + jitter) * (n > 1),
                      f"drones would start closer than d_safe={d:g} m")  # fmt: skip
-        refuse_below("start height", self.start[2], self.grid[:, 2].max() + self.start_jitter
-                     + self.body_radius, "drones would start in the ground")  # fmt: skip
+        lowest = formation(n, self.start_spacing)[:, 2].min() - self.start_jitter
+        refuse_below("start height", self.start[2], self.body_radius - lowest,
+                     "drones would start in the ground")  # fmt: skip
         refuse_below("target height", self.target[2], self.body_radius - self.formation[:, 2].min(),
                      "places at the target would be in the ground")  # fmt: skip
         refuse_below("max_thrust", self.max_thrust, np.nextafter(self.mass * GRAVITY, np.inf),
@@ -217,16 +219,10 @@ class SwarmTask:
         return float(np.linalg.norm(np.subtract(self.target, self.start)))
 
     @cached_property
-    def grid(self):
-        """Start grid (n³, 3) in m around `start`: the smallest cube with n³ ≥ N points."""
-        n = int(np.ceil(self.n_drones ** (1 / 3) - 1e-9))
-        axis = (np.arange(n) - (n - 1) / 2) * self.start_spacing
-        return np.stack(np.meshgrid(axis, axis, axis), -1).reshape(-1, 3)
-
-    @cached_property
     def start_radius(self):
         """Radius (m) of the ball around `start` that holds every start position."""
-        return float(np.linalg.norm(self.grid.max(0) + self.start_jitter))
+        spread = lengths(formation(self.n_drones, self.start_spacing)).max()
+        return float(spread + 3**0.5 * self.start_jitter)
 
     @cached_property
     def top_speed(self):
@@ -258,17 +254,14 @@ class SwarmTask:
 
     @cached_property
     def formation(self):
-        """Places (≥ N, 3) in m around the target: the start grid, shrunk to 0.85 of the goal ball.
+        """Places (N, 3) in m around the target: the shape of the start, over half the spare room.
 
-        Flying there in formation keeps all distances. Where that grid would be tighter than
-        1.1 d_safe: the packing of `formation`, spread over half of the spare room.
+        Half-way between the tightest packing and one that touches the goal ball from within:
+        flying there in formation keeps all distances, with room on both sides at the end.
         """
-        grid = self.grid * 0.85 * self.goal_radius / max(lengths(self.grid).max(), 1e-9)
-        if self.n_drones == 1 or lengths(grid[0] - grid[1]) >= 1.1 * self.d_safe:
-            return grid
         tight = formation(self.n_drones, self.d_safe)
         radius = lengths(tight).max()
-        return tight * max(1, (radius + self.goal_radius) / 2 / radius)
+        return tight * (1 if radius == 0 else (radius + self.goal_radius) / 2 / radius)
 
     def places(self, positions):
         """Each drone's place at the target: the cheapest assignment for starts (count, N, 3)."""
@@ -281,13 +274,13 @@ class SwarmTask:
     def draw(self, rng, count):
         """Draw starts of `count` episodes → positions (count, N, 3), obstacles (count, M, 3), in m.
 
-        Starts are jittered points of the grid, ≥ d_safe apart. Every obstacle's centre lies within
+        Starts are a jittered `formation`, ≥ d_safe apart. Every obstacle's centre lies within
         r + d_safe of the straight way from start to target, so that this way is never free, and
         further than that from every start and from the goal ball; all stand to one side of the
         way (within 60° of a drawn direction), so that the other side is open.
         """
-        cells = rng.permuted(np.tile(np.arange(len(self.grid)), (count, 1)), axis=1)
-        places = self.grid[cells[:, : self.n_drones]]
+        order = rng.permuted(np.tile(np.arange(self.n_drones), (count, 1)), axis=1)
+        places = formation(self.n_drones, self.start_spacing)[order]
         places += rng.uniform(-self.start_jitter, self.start_jitter, places.shape)
         reach = self.obstacle_radius + self.d_safe
         along = np.subtract(self.target, self.start) / max(self.distance, 1e-9)

@@ -74,11 +74,11 @@ def test_beyond_six_the_bound_is_monotone_and_below_a_real_packing(n):
     ("field", "bad", "good"),
     [
         ("goal_radius", 1.0, 1.4143),
-        ("start_spacing", 2.5, 2.6),
+        ("start_spacing", 2.5, 3.0393),
         ("max_thrust", 4.9, 6.0),
         ("horizon", 24, 25),
         ("target", (4.0, 4.0, 5.0), (7.6, 7.6, 5.0)),
-        ("start", (-2.0, -2.0, 1.0), (-2.0, -2.0, 2.25)),
+        ("start", (-2.0, -2.0, 0.5), (-2.0, -2.0, 0.6)),
         ("target", (10.0, 10.0, 0.1), (10.0, 10.0, 1.6)),
     ],
 )
@@ -93,7 +93,7 @@ def test_infeasible_tasks_name_what_would_do(field, bad, good):
     "fields",
     [{"goal_radius": 1.0}, {"max_thrust": 4.0, "horizon": 10**9}, {"start_spacing": 2.1},
      {"horizon": 3}, {"n_drones": 8, "goal_radius": 1.5},
-     {"n_drones": 20, "start": (-4, -4, 5), "n_obstacles": 0}],
+     {"n_drones": 20, "start": (-4, -4, 6), "n_obstacles": 0}],
 )  # fmt: skip
 def test_the_number_in_the_message_is_accepted(fields):
     with pytest.raises(InfeasibleTask) as caught:
@@ -294,9 +294,7 @@ def test_views_hold_for_any_place_and_order():
     assert np.allclose(permuted, seen[:, order])
     env.close()
     shift = np.array([5.0, -3.0, 0.5])
-    moved = SwarmTask(
-        target=tuple(np.array((10, 10, 5)) + shift), start=tuple(shift + (-2, -2, 2.5))
-    )
+    moved = SwarmTask(target=tuple(np.array((10, 10, 5)) + shift), start=tuple(shift + (-2, -2, 8)))
     env = SwarmVectorEnv(moved, 1)
     again, _ = env.reset(options={k: v + shift for k, v in given.items()})
     assert np.allclose(again, permuted)
