@@ -41,16 +41,12 @@ class Faults:
 
 
 NAMES = tuple(field.name for field in fields(Faults))
-PRINTED = Faults(**dict.fromkeys(NAMES, True))
 
 
 def delivery(threshold=0.25, discount=0.95):
-    """A drone's delivery with S = 6, A = 2: short and risky, or long and clean.
-
-    States: 0 pad, 1 corridor, 2 to 4 detour, 5 landed (the end). On the pad it takes the corridor
-    or the detour; elsewhere action 0 flies on (the gusts stop it in one of five tries), action 1
-    hovers. Reward −1 a step in the air; a step in the corridor costs 1.
-    """
+    """A drone's delivery, S = 6, A = 2. States: 0 pad, 1 corridor, 2 to 4 detour, 5 landed.
+    On the pad it takes corridor or detour; elsewhere it flies on (gusts stop it in one of five
+    tries) or hovers. Reward −1 a step in the air; a step in the corridor costs 1."""
     P, r, c = np.zeros((6, 2, 6)), np.full((6, 2), -1.0), np.zeros((6, 2))
     P[0, 0, 1] = P[0, 1, 2] = P[5, :, 5] = 1
     for here, ahead in (1, 5), (2, 3), (3, 4), (4, 5):
@@ -69,11 +65,11 @@ def sample(cmdp, policy, T, E, rng):
     """T steps of E environments that start anew when landed → four arrays (T, E): states, actions,
     true successors, and the states in which the next steps begin (after an end: a new start)."""
     ends, rows = terminals(cmdp), []
+    start = np.tile(cmdp.start, (E, 1))
 
     def draw(p):  # one index a row
         return (p.cumsum(-1) < rng.random((len(p), 1)) * (1 - 1e-12)).sum(-1)
 
-    start = np.tile(cmdp.start, (E, 1))
     state = draw(start)
     for _ in range(T):
         action = draw(policy[state])
@@ -87,85 +83,72 @@ def sample(cmdp, policy, T, E, rng):
 def train(cmdp, faults=None, iterations=200, seed=0, T=32, E=24):
     """PPO-Lagrangian on a softmax table, from samples → history, a dict of arrays (iterations, …).
 
-    Seeded, about a second. Exact: `J_r`, `J_c` (m,) of the policy that sampled. From the batch:
-    `estimate` Ĵ_c, `used` (what is compared with τ), `td_mean` (mean of c + γV(s′) − V(s)).
-    `lambda`, and its `integral`; `felt` = |∇loss(λ) − ∇loss(0)|, the price's pull on the policy.
+    Exact: `J_r`, `J_c` (m,) of the policy that sampled. From the batch: `estimate` Ĵ_c, `used`
+    (what is compared with τ), `td_mean` (of c + γV(s′) − V(s)), `felt` |∇loss(λ) − ∇loss(0)|, and
+    `after_end`, how far the returns of last steps are from their own signals. λ and its integral.
     """
     f, rng, γ = faults or Faults(), np.random.default_rng(seed), cmdp.discount
     (S, A), m, ends = cmdp.reward.shape, len(cmdp.thresholds), torch.tensor(terminals(cmdp))
     signals = torch.tensor(np.concatenate([cmdp.reward[None], cmdp.costs])).permute(1, 2, 0)
     logits, critic = torch.zeros(S, A).double().requires_grad_(), torch.zeros(S, 1 + m).double()
     τ, price = torch.tensor(cmdp.thresholds), torch.ones(m).double().requires_grad_()
-    λ = Multipliers(cmdp.thresholds, rate=0.1, initial=1.0, proportional=1.0)
-    descend, adam, history = torch.optim.SGD([logits], 5.0), torch.optim.Adam([price], 1e-3), []
-    last, columns = (
-        torch.arange(T)[:, None] == T - 1,
-        [0 if f.wrong_critic else k for k in range(1 + m)],
-    )
+    λ = Multipliers(cmdp.thresholds, 0.1, initial=1.0, proportional=0.0 if f.only_rises else 1.0)
+    adam, last, history = torch.optim.Adam([price], 1e-3), torch.arange(T)[:, None] == T - 1, []
+    columns = [0 if f.wrong_critic else k for k in range(1 + m)]
+
+    def loss(s, a, old, gain):
+        return clipped_loss(logits.log_softmax(-1)[s, a] - old, gain)
+
     for _ in range(iterations):
         policy = logits.detach().softmax(-1)
         s, a, after, following = sample(cmdp, policy.numpy(), T, E, rng)
         x, ended = signals[s, a], ends[after]  # (T, E, 1 + m), (T, E)
         # Ĵ_c: discounted cost of the episodes that began in the first half of the batch
         began = torch.cat([torch.ones(1, E).bool(), ended[:-1]])[: T // 2]
-        none = torch.zeros_like(x[..., 1:])
-        sums = gae(x[..., 1:], none, none, ended, ended | last, γ, 1.0)
+        sums = gae(x[..., 1:], *[0 * x[..., 1:]] * 2, ended, ended | last, γ, 1.0)
         estimate = sums[: T // 2][began].mean(0)
-        terminated, after = (0 * ended, following) if f.no_terminals else (ended, after)
-        goes_on = 1 - terminated.double()[..., None]
-        V, ahead = critic[s][..., columns], γ * goes_on * critic[after][..., columns]
+        terminated, after = (ended & False, following) if f.no_terminals else (ended, after)
+        V, V_after = critic[s][..., columns], critic[after][..., columns]
+        ahead = γ * (~terminated)[..., None] * V_after
         td_mean = (x + ahead - V)[..., 1:].mean((0, 1))
-        x, V, ahead, rows = *(y.flatten(0, 1) for y in (x, V, ahead)), slice(None)
-        if f.broadcast:  # as in the draft's program, (B,) and (B, 1), for every sixth sample
-            rows = slice(None, None, 6)
-            advantage = x[rows] + ahead[rows, None] - V[rows, None]  # (B, B, 1 + m)
-            target = (advantage + V[rows, None]).mean(1)
+        if f.broadcast:  # as in the draft's program: (B,) and (B, 1), of every sixth sample
+            x, V, ahead = (y.flatten(0, 1)[::6] for y in (x, V, ahead))
+            s, a, ended = (y.flatten()[::6] for y in (s, a, ended))
+            advantage = x + ahead[:, None] - V[:, None]  # (B, B, 1 + m)
+            target = (advantage + V[:, None]).mean(1)
         else:
-            grid = [
-                y.unflatten(0, (T, E)) for y in (x, V, critic[after][..., columns].flatten(0, 1))
-            ]
-            advantage = gae(*grid, terminated, terminated.bool() | last, γ).flatten(0, 1)
-            target = advantage + V  # (B, 1 + m)
-        s, a, ended = (y.flatten()[rows] for y in (s, a, ended))
+            advantage = gae(x, V, V_after, terminated, terminated | last, γ)  # (T, E, 1 + m)
+            target = advantage + V
         used = td_mean if f.advantage_mean else estimate
         felt = torch.tensor(λ.values) * (not f.constant_penalty) * (used > τ if f.hinge else 1)
-        pair = advantage[..., 0], advantage[..., 1:]
-        gain, free, losses = combined_advantage(*pair, felt), combined_advantage(*pair, 0 * τ), []
-        for epoch in range(5):  # four steps; the fifth round only looks at the loss
-            log_ratio = logits.log_softmax(-1)[s, a] - policy.log()[s, a]
-            losses.append(clipped_loss(log_ratio, gain))
-            if epoch == 0:
-                without = losses[0] - clipped_loss(log_ratio, free)
-                (pull,) = torch.autograd.grad(without, logits, retain_graph=True)
-            if epoch < 4:
-                descend.zero_grad()
-                (-losses[-1] if f.ascent else losses[-1]).backward()
-                descend.step()
+        pair, old = (advantage[..., 0], advantage[..., 1:]), policy.log()[s, a]
+        gain, free = combined_advantage(*pair, felt), combined_advantage(*pair, 0 * τ)
+        before = loss(s, a, old, gain)
+        (pull,) = torch.autograd.grad(before - loss(s, a, old, free), logits, retain_graph=True)
+        for _ in range(4):
+            (gradient,) = torch.autograd.grad(loss(s, a, old, gain), logits)
+            logits.data += (5.0 if f.ascent else -5.0) * gradient
         exact = evaluate(cmdp, policy.numpy())
         row = {"J_r": exact.J_r, "J_c": exact.J_c, "estimate": estimate, "used": used}
-        row |= {"lambda": λ.values, "integral": λ.integral, "shape": advantage.dim() == 2}
-        row |= {"felt": pull.norm(), "loss_change": (losses[-1] - losses[0]).detach()}
-        # the return of a last step is its own signal, whatever the critic says
-        row |= {"td_mean": td_mean, "after_end": (target - x[rows])[ended].abs().sum()}
+        row |= {"lambda": λ.values, "integral": λ.integral, "td_mean": td_mean}
+        row |= {"felt": pull.norm(), "loss_change": (loss(s, a, old, gain) - before).detach()}
+        row |= {"shape": advantage.shape == x.shape, "after_end": (target - x)[ended].abs().sum()}
         history.append(row)
-        member = torch.nn.functional.one_hot(s, S).double()  # (B, S)
-        visits = member.sum(0)[:, None]
-        critic += 0.5 * (visits > 0) * (member.T @ target / visits.clamp(min=1) - critic)
+        member = torch.nn.functional.one_hot(s.flatten(), S).double()  # (B, S)
+        sums, visits = member.T @ target.reshape(-1, 1 + m), member.sum(0)[:, None]
+        critic += 0.5 * (visits > 0) * (sums / visits.clamp(min=1) - critic)
         aim = torch.maximum(used, τ) if f.only_rises else used
         λ.update(aim.numpy())
         if f.adam_multiplier:
             price.grad = τ - aim
             adam.step()
-            λ.integral = price.data.clamp_(min=0).numpy().copy()
-            λ.values = np.maximum(0, λ.integral + λ.proportional * (aim - τ).numpy())
+            λ.values = λ.integral = price.data.clamp_(min=0).numpy().copy()
     return {name: np.array([np.array(row[name]) for row in history]) for name in history[0]}
 
 
 def distance(history, best, window=20):
-    """From the LP's optimum, in units of reward: |J_r − J_r*| + λ*·|J_c − J_c*|, (iterations,).
-
-    J_r, J_c are means over the last `window` iterations: those of a mixture of their policies.
-    """
+    """|J_r − J_r*| + λ*·|J_c − J_c*| of the mixture of the last `window` policies: (iterations,).
+    J*, λ* are the linear programme's; in units of reward."""
     J = np.column_stack([history["J_r"], history["J_c"]]).cumsum(0)
     J[window:] = J[window:] - J[:-window]
     J /= np.minimum(np.arange(len(J)) + 1, window)[:, None]
@@ -174,18 +157,16 @@ def distance(history, best, window=20):
 
 def checks(history, thresholds):
     """Fault → whether the history passes the check that is made for it (True: passes)."""
-    h, τ = history, thresholds
-    over, priced = h["estimate"] > τ, h["lambda"] > 0.1
-    step, violation = np.diff(h["integral"], axis=0), (h["estimate"] - τ)[:-1]
-    far = violation > 0.02  # over budget by more than rounding
-    ratio = step[far] / violation[far]
-    late = slice(len(h["J_r"]) // 2, None)
-    felt = h["felt"][:, None] > 1e-9
+    h, late = history, slice(len(history["J_r"]) // 2, None)
+    over, priced, felt = h["estimate"] > thresholds, h["lambda"] > 0.1, h["felt"] > 1e-9
+    step, violation = np.diff(h["integral"], axis=0), (h["estimate"] - thresholds)[:-1]
+    ratio = step[violation > 0.02] / violation[violation > 0.02]  # over by more than rounding
+    off = abs((h["used"] - h["J_c"]).mean(0))
     return {
         "wrong_critic": bool((abs(h["td_mean"][late].mean(0)) < 0.05).all()),
-        "advantage_mean": bool((abs((h["used"] - h["J_c"]).mean(0)) < 0.1 * τ + 0.02).all()),
-        "hinge": bool(felt.repeat(len(τ), 1)[~over & priced].all()),
-        "constant_penalty": bool(felt.repeat(len(τ), 1)[over & priced].all()),
+        "advantage_mean": bool((off < 0.1 * thresholds + 0.02).all()),
+        "hinge": bool(felt[(priced & ~over).all(1)].all()),
+        "constant_penalty": bool(felt[(priced & over).any(1)].all()),
         "ascent": bool((h["loss_change"] < 0).mean() > 0.9),
         "only_rises": bool((step[(violation < 0) & (h["integral"][:-1] > 0)] < 0).all()),
         "adam_multiplier": bool(np.ptp(ratio) <= 1e-6 * abs(ratio).max(initial=1)),
