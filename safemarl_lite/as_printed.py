@@ -1,9 +1,8 @@
 """The draft's update, kept runnable: every fault a switch, and for every switch a check.
 
 Notebook: `04_cost_advantage_and_lagrangian`. The corrected path is `lagrangian.py` itself; a fault
-replaces one line of it. Source: the draft (algorithm steps 4 to 7, and its program).
-Axis order: time T, environment E, signal (reward, then the m costs). Rewards are maximised, costs
-stay low, λ ≥ 0; J_c and τ are discounted sums over an episode.
+replaces one line of it. Axes: time T, environment E, signal (reward, then the m costs). Rewards
+are maximised, costs stay low, λ ≥ 0; J_c and τ are discounted sums over an episode.
 """
 
 from dataclasses import dataclass, fields
@@ -74,9 +73,8 @@ def sample(cmdp, policy, T, E, rng):
     for _ in range(T):
         action = draw(policy[state])
         after = draw(cmdp.transition[state, action])
-        following = np.where(ends[after], draw(start), after)
-        rows.append((state, action, after, following))
-        state = following
+        rows.append((state, action, after, np.where(ends[after], draw(start), after)))
+        state = rows[-1][3]
     return [torch.as_tensor(np.stack(x)) for x in zip(*rows, strict=True)]
 
 
@@ -143,7 +141,7 @@ def train(cmdp, faults=None, iterations=200, seed=0, T=32, E=24):
             price.grad = τ - aim
             adam.step()
             λ.values = λ.integral = price.data.clamp_(min=0).numpy().copy()
-    return {name: np.array([np.array(row[name]) for row in history]) for name in history[0]}
+    return {name: np.array([np.asarray(row[name]) for row in history]) for name in history[0]}
 
 
 def distance(history, best, window=20):
