@@ -38,7 +38,7 @@ def lemmas(cmdp, rng):
             (one * (printed - cmdp.costs + cmdp.reward)).sum(-1)
         ).max(),
         "policy-step bound exceeded by": max(-slack.min(), 0),
-    }, (slack.min(), used.max() if γ > 0 else 0.0)
+    }, (slack.min(), used.max()) if γ > 0 else (np.nan, np.nan)  # at γ = 0 it is an identity
 
 
 def stuck(cmdp):
@@ -63,31 +63,37 @@ def stuck(cmdp):
     }
 
 
-def repaired(cmdp, steps=1000, rounds=12, tolerance=1e-5):
-    """The corrected update with exact advantages, until the dual certifies the last iterate.
+def repaired(cmdp, steps=1000, rounds=4, tolerance=1e-5):
+    """The corrected update with exact advantages → J_r, J_c, λ, steps: a single iterate, no mean.
 
     θ ← max(θ + 3 (A^r − Σ λ_j A^{c_j}) / (1 + Σ λ_j) − max_a, −15), the natural policy gradient of
-    a softmax table (mirror descent), one step for each step of `Multipliers` (rate 0.2,
-    proportional 5, which makes it an augmented Lagrangian), on costs a step, (1 − γ) J_c.
+    a softmax table (mirror descent), one step for each step of `Multipliers` (rate 0.2) on costs
+    a step, (1 − γ) J_c. Every 1,000 steps the iterate is certified without the linear programme:
+    dual gap d(λ) − J_r and excess over the budgets. Where 4,000 steps with proportional part 5 do
+    not reach `tolerance`, it starts anew with 2, then 1; the best certificate decides.
     """
     scale, signals = 1 - cmdp.discount, np.concatenate([cmdp.reward[None], cmdp.costs])
-    λ, logits = Multipliers(cmdp.thresholds * scale, 0.2, proportional=5.0), 0 * cmdp.reward
-    for k in range(steps * rounds):
-        policy = np.exp(logits)
-        policy /= policy.sum(1, keepdims=True)
-        V = C.state_values(cmdp, policy, signals)
-        advantage = signals + cmdp.discount * C.backup(cmdp, V) - V[..., None]
-        price = λ.update(V[1:] @ cmdp.start * scale)
-        gain = advantage[0] - np.tensordot(price, advantage[1:], 1)
-        logits = logits + 3 * gain / (1 + price.sum())
-        logits = np.maximum(logits - logits.max(1, keepdims=True), -15)
-        if k % steps == steps - 1:
-            J = V @ cmdp.start
-            gap = (C.dual_function(cmdp, price)[0] - J[0]) * scale
-            excess = (J[1:] - cmdp.thresholds).max() * scale
-            if abs(gap) <= tolerance and excess <= tolerance:
-                break
-    return J[0], J[1:], price, k + 1
+    found, taken = [], 0
+    for proportional in (5.0, 2.0, 1.0):
+        λ = Multipliers(cmdp.thresholds * scale, 0.2, proportional=proportional)
+        logits = 0 * cmdp.reward
+        for k in range(1, steps * rounds + 1):
+            policy = np.exp(logits)
+            policy /= policy.sum(1, keepdims=True)
+            V = C.state_values(cmdp, policy, signals)
+            advantage = signals + cmdp.discount * C.backup(cmdp, V) - V[..., None]
+            price = λ.update(V[1:] @ cmdp.start * scale)
+            gain = advantage[0] - np.tensordot(price, advantage[1:], 1)
+            logits = logits + 3 * gain / (1 + price.sum())
+            logits = np.maximum(logits - logits.max(1, keepdims=True), -15)
+            if k % steps == 0:
+                taken, J = taken + steps, V @ cmdp.start
+                gap = (C.dual_function(cmdp, price)[0] - J[0]) * scale
+                excess = (J[1:] - cmdp.thresholds).max() * scale
+                found.append((max(abs(gap), excess), J[0], J[1:], price, taken))
+                if found[-1][0] <= tolerance:
+                    return found[-1][1:]
+    return *min(found, key=lambda row: row[0])[1:4], taken
 
 
 def convergence(cmdp):
@@ -147,11 +153,11 @@ def main(count=200):
     for name, error in worst.items():
         print(f"  {name:42s} {error:.1e}")
     slack, used = np.array(bounds).T
-    print(f"  smallest slack of the policy-step bound    {slack.min():.1e}")
-    print(f"  used of its penalty term: median {np.median(used):.1%}, most {used.max():.1%}")
+    print(f"  smallest slack of the policy-step bound    {np.nanmin(slack):.1e}   (discount > 0)")
+    print(f"  used of its penalty: median {np.nanmedian(used):.1%}, most {np.nanmax(used):.1%}")
     for name, fact in facts.items():
         print(f"  {name:42s} {fact} of {count}")
-    print("corrected update, exact, last iterate:      median      90 %       worst")
+    print("corrected update, exact, one iterate:       median      90 %       worst")
     for name in gaps[0]:
         column = np.array([row[name] for row in gaps])
         column = column[~np.isnan(column)]
