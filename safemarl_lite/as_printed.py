@@ -81,7 +81,7 @@ def sample(cmdp, policy, T, E, rng):
 def train(cmdp, faults=None, iterations=200, seed=0, T=32, E=24):
     """PPO-Lagrangian on a softmax table, from samples → history, a dict of arrays (iterations, …).
 
-    Exact: `J_r`, `J_c` (m,) of the policy that sampled. From the batch: `estimate` Ĵ_c, `used`
+    Exact: what `cmdp.evaluate` gives, `J_r`, `J_c` (m,), …. From the batch: `estimate` Ĵ_c, `used`
     (what is compared with τ), `td_mean` (of c + γV(s′) − V(s)), `felt` |∇loss(λ) − ∇loss(0)|, and
     `after_end`, how far the returns of last steps are from their own signals. λ and its integral.
     """
@@ -126,12 +126,11 @@ def train(cmdp, faults=None, iterations=200, seed=0, T=32, E=24):
         for _ in range(4):
             (gradient,) = torch.autograd.grad(loss(s, a, old, gain), logits)
             logits.data += (5.0 if f.ascent else -5.0) * gradient
-        exact = evaluate(cmdp, policy.numpy())
-        row = {"J_r": exact.J_r, "J_c": exact.J_c, "estimate": estimate, "used": used}
+        row = evaluate(cmdp, policy.numpy())._asdict() | {"estimate": estimate, "used": used}
         row |= {"lambda": λ.values, "integral": λ.integral, "td_mean": td_mean}
         row |= {"felt": pull.norm(), "loss_change": (loss(s, a, old, gain) - before).detach()}
-        row |= {"shape": advantage.shape == x.shape, "after_end": (target - x)[ended].abs().sum()}
-        history.append(row)
+        row |= {"after_end": (target - x)[ended].abs().sum()}
+        history.append(row | {"shape": advantage.shape == x.shape})
         member = torch.nn.functional.one_hot(s.flatten(), S).double()  # (B, S)
         sums, visits = member.T @ target.reshape(-1, 1 + m), member.sum(0)[:, None]
         critic += 0.5 * (visits > 0) * (sums / visits.clamp(min=1) - critic)
@@ -145,8 +144,7 @@ def train(cmdp, faults=None, iterations=200, seed=0, T=32, E=24):
 
 
 def distance(history, best, window=20):
-    """|J_r − J_r*| + λ*·|J_c − J_c*| of the mixture of the last `window` policies: (iterations,).
-    J*, λ* are the linear programme's; in units of reward."""
+    """|J_r − J_r*| + λ*·|J_c − J_c*| for the mixture of the last `window` policies (iterations,)."""
     J = np.column_stack([history["J_r"], history["J_c"]]).cumsum(0)
     J[window:] = J[window:] - J[:-window]
     J /= np.minimum(np.arange(len(J)) + 1, window)[:, None]
