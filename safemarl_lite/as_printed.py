@@ -144,7 +144,7 @@ def train(cmdp, faults=None, iterations=200, seed=0, T=32, E=24):
 
 
 def distance(history, best, window=20):
-    """|J_r − J_r*| + λ*·|J_c − J_c*| for the mixture of the last `window` policies (iterations,)."""
+    """|J_r − J_r*| + λ*·|J_c − J_c*| of the mixture of the last `window` policies, (K,)."""
     J = np.column_stack([history["J_r"], history["J_c"]]).cumsum(0)
     J[window:] = J[window:] - J[:-window]
     J /= np.minimum(np.arange(len(J)) + 1, window)[:, None]
