@@ -28,7 +28,8 @@ def draw(rng, task, shape):
 
 
 def run(env, actions, **start):
-    """Positions, velocities, views, k, contacts after every step, each (T, E, …)."""
+    """Positions, velocities, views, k, contacts, costs after every step, each (T, E, …)."""
+    env.autoreset = False
     env.reset(options=start)
     rows = []
     for action in actions:
@@ -139,8 +140,8 @@ def test_both_orders_equal_a_scalar_oracle(order, n):
 
 @pytest.mark.parametrize("order", ["openai", "mpe2"])
 def test_free_motion_has_its_closed_form(order):
-    moves = {"openai": [(1, 0), (-1, 0), (0, 1), (0, -1)], "mpe2": [(-1, 0), (1, 0), (0, -1), (0, 1)]}  # fmt: skip
-    for action, way in enumerate(moves[order], 1):
+    sign = 1 if order == "openai" else -1
+    for action, way in enumerate(sign * np.array([(1, 0), (-1, 0), (0, 1), (0, -1)]), 1):
         env = NavigationVectorEnv(NavigationTask(n_agents=1, integration=order), 1)
         env.reset(options={"positions": np.zeros((1, 1, 2))})
         for t in range(1, 20):
@@ -154,11 +155,11 @@ def test_free_motion_has_its_closed_form(order):
 
 @pytest.mark.parametrize(
     ("order", "policy", "cost", "penalty"),
-    [
-        ("openai", "random", 66.92, 2.76),
-        ("openai", "no-op", 60.88, 0.257),
-        ("mpe2", "random", 69.2, 3.80),
-        ("mpe2", "no-op", 63.0, 1.12),
+    [  # means of 120,000 episodes, errors below 0.05 and 0.008
+        ("openai", "random", 66.69, 2.750),
+        ("openai", "no-op", 60.85, 0.247),
+        ("mpe2", "random", 69.07, 3.816),
+        ("mpe2", "no-op", 62.86, 1.112),
     ],
 )
 def test_random_and_idle_policies_cost_what_the_lesson_says(order, policy, cost, penalty):
@@ -327,7 +328,8 @@ def test_seeds_decide_everything_and_the_generator_can_be_taken_up_again():
     one, two = (NavigationVectorEnv(task, 6, np.random.SeedSequence(5)) for _ in range(2))
     full = trace(one, actions)
     assert (full == trace(two, actions)).all()
-    assert not (full[3] == trace(NavigationVectorEnv(task, 6, 6), actions[:4])[3]).any((1, 2)).all()
+    other = trace(NavigationVectorEnv(task, 6, 6), actions)
+    assert (full != other).any((2, 3)).all()
     one.reset(seed=9)
     memory = one.rng.bit_generator.state
     first = one.reset()[1]
