@@ -104,7 +104,7 @@ class NavigationVectorEnv:
         return _inside(THRUST * np.clip(actions, -1.0, 1.0).astype(float))
 
     def step(self, actions):
-        """Advance every world by one step → `Step`."""
+        """Advance every world by one step → `Step`, whose surrogate is the cost itself."""
         task = self.task
         force = contact_force(self._ways, self._gaps) + self._forces(actions)
         state = self._positions, self._velocities, force
@@ -113,8 +113,8 @@ class NavigationVectorEnv:
         self._measure()
         rewards = np.repeat(-self.distance_cost()[:, None], task.n_agents, 1)
         costs, contacts = self.costs(), self.contacts()
-        over = np.full(self.num_envs, self.steps >= task.horizon)
-        ends = (over, over & False) if task.horizon_is_terminal else (over & False, over)
+        ends = np.zeros((2, self.num_envs), bool)  # terminated, truncated
+        ends[0 if task.horizon_is_terminal else 1] = self.steps >= task.horizon
         successor = now = self.observations(), self.state()
         if self.autoreset and self.steps >= task.horizon:
             self._start()
@@ -131,7 +131,8 @@ class NavigationVectorEnv:
         Of a collision, or of leaving the arena, the agents that do it bear equal shares.
         """
         outside = self._positions.abs().amax(1) > 1
-        touching = self._gaps.amin(1) < 2 * RADIUS if len(self.agents) > 1 else outside & False
+        alone = self.task.n_agents == 1
+        touching = torch.zeros_like(outside) if alone else self._gaps.amin(1) < 2 * RADIUS
         guilty = torch.stack([touching, outside][: len(self.task.thresholds)], 2).double()
         return (guilty / guilty.sum(0).clamp(min=1)).transpose(0, 1).numpy()
 
