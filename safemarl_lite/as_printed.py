@@ -1,6 +1,17 @@
-"""The draft's update, kept runnable: every fault a switch. Notebook 04."""
+"""The draft's update, kept runnable: every fault a switch, and for every switch a check.
 
+Notebook: `04_cost_advantage_and_lagrangian`. The corrected path is `lagrangian.py` itself; a fault
+replaces one line of it. Axes: time T, environment E, signal (reward, then the m costs). Rewards
+are maximised, costs stay low, λ ≥ 0; J_c and τ are discounted sums over an episode.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
 import torch
+
+from .cmdp import TabularCMDP, evaluate
+from .lagrangian import Multipliers, clipped_loss, combined_advantage, gae
 
 
 def printed_violation(costs, values, next_values, terminated, discount, threshold):
@@ -11,3 +22,150 @@ def printed_violation(costs, values, next_values, terminated, discount, threshol
     """
     printed = costs + discount * (1 - terminated) * next_values - values
     return torch.relu(printed.mean() - threshold)
+
+
+@dataclass(frozen=True)
+class Faults:
+    """The draft's faults; all False is the corrected update."""
+
+    wrong_critic: bool = False  # A^c = c + γV(s′) − V(s) with the reward's V
+    advantage_mean: bool = False  # E[A^c], not Ĵ_c, is compared with τ
+    hinge: bool = False  # penalty λ max(0, Ĵ_c − τ): inside the budget the policy sees no cost
+    constant_penalty: bool = False  # the penalty is a number from the batch: no gradient in θ
+    ascent: bool = False  # θ ← θ + α ∇loss
+    only_rises: bool = False  # λ ← λ + α max(0, …)
+    adam_multiplier: bool = False  # Adam, not a plain step, on the scalar λ
+    no_terminals: bool = False  # bootstraps over the end into the next episode's first state
+    broadcast: bool = False  # rewards (B,) against values (B, 1): advantages (B, B)
+
+
+NAMES = tuple(field.name for field in fields(Faults))
+
+
+def delivery(threshold=0.25, discount=0.95):
+    """A drone's delivery, S = 6, A = 2. States: 0 pad, 1 corridor, 2 to 4 detour, 5 landed.
+    On the pad it takes corridor or detour; elsewhere it flies on (gusts stop it in one of five
+    tries) or hovers. Reward −1 a step in the air; a step in the corridor costs 1."""
+    P, r, c = np.zeros((6, 2, 6)), np.full((6, 2), -1.0), np.zeros((6, 2))
+    P[0, 0, 1] = P[0, 1, 2] = P[5, :, 5] = 1
+    for here, ahead in (1, 5), (2, 3), (3, 4), (4, 5):
+        P[here, 0, [ahead, here]], P[here, 1, here] = (0.8, 0.2), 1
+    c[1], r[5] = 1, 0
+    return TabularCMDP(P, r, c[None], [threshold], np.eye(6)[0], discount)
+
+
+def terminals(cmdp):
+    """Which states end an episode: absorbing, without reward or cost; (S,) bool."""
+    stays = np.diagonal(cmdp.transition, axis1=0, axis2=2).min(0) == 1
+    return stays & (cmdp.reward == 0).all(1) & (cmdp.costs == 0).all((0, 2))
+
+
+def sample(cmdp, policy, T, E, rng):
+    """T steps of E environments that start anew when landed → four arrays (T, E): states, actions,
+    true successors, and the states in which the next steps begin (after an end: a new start)."""
+    ends, rows = terminals(cmdp), []
+    start = np.tile(cmdp.start, (E, 1))
+
+    def draw(p):  # one index a row
+        return (p.cumsum(-1) < rng.random((len(p), 1)) * (1 - 1e-12)).sum(-1)
+
+    state = draw(start)
+    for _ in range(T):
+        action = draw(policy[state])
+        after = draw(cmdp.transition[state, action])
+        rows.append((state, action, after, np.where(ends[after], draw(start), after)))
+        state = rows[-1][3]
+    return [torch.as_tensor(np.stack(x)) for x in zip(*rows, strict=True)]
+
+
+def train(cmdp, faults=None, iterations=200, seed=0, T=32, E=24):
+    """PPO-Lagrangian on a softmax table, from samples → history, a dict of arrays (iterations, …).
+
+    Exact: what `cmdp.evaluate` gives, `J_r`, `J_c` (m,), …. From the batch: `estimate` Ĵ_c, `used`
+    (what is compared with τ), `td_mean` (of c + γV(s′) − V(s)), `felt` |∇loss(λ) − ∇loss(0)|, and
+    `after_end`, how far the returns of last steps are from their own signals. λ and its integral.
+    """
+    f, rng, γ = faults or Faults(), np.random.default_rng(seed), cmdp.discount
+    (S, A), m, ends = cmdp.reward.shape, len(cmdp.thresholds), torch.tensor(terminals(cmdp))
+    signals = torch.tensor(np.concatenate([cmdp.reward[None], cmdp.costs])).permute(1, 2, 0)
+    logits, critic = torch.zeros(S, A).double().requires_grad_(), torch.zeros(S, 1 + m).double()
+    τ, price = torch.tensor(cmdp.thresholds), torch.ones(m).double().requires_grad_()
+    λ = Multipliers(cmdp.thresholds, 0.1, initial=1.0, proportional=0.0 if f.only_rises else 1.0)
+    adam, last, history = torch.optim.Adam([price], 1e-3), torch.arange(T)[:, None] == T - 1, []
+    columns = [0 if f.wrong_critic else k for k in range(1 + m)]
+
+    def loss(s, a, old, gain):
+        return clipped_loss(logits.log_softmax(-1)[s, a] - old, gain)
+
+    for _ in range(iterations):
+        policy = logits.detach().softmax(-1)
+        s, a, after, following = sample(cmdp, policy.numpy(), T, E, rng)
+        x, ended = signals[s, a], ends[after]  # (T, E, 1 + m), (T, E)
+        # Ĵ_c: discounted cost of the episodes that began in the first half of the batch
+        began = torch.cat([torch.ones(1, E).bool(), ended[:-1]])[: T // 2]
+        sums = gae(x[..., 1:], *[0 * x[..., 1:]] * 2, ended, ended | last, γ, 1.0)
+        estimate = sums[: T // 2][began].mean(0)
+        terminated, after = (ended & False, following) if f.no_terminals else (ended, after)
+        V, V_after = critic[s][..., columns], critic[after][..., columns]
+        ahead = γ * (~terminated)[..., None] * V_after
+        td_mean = (x + ahead - V)[..., 1:].mean((0, 1))
+        if f.broadcast:  # as in the draft's program: (B,) and (B, 1), of every sixth sample
+            x, V, ahead = (y.flatten(0, 1)[::6] for y in (x, V, ahead))
+            s, a, ended = (y.flatten()[::6] for y in (s, a, ended))
+            advantage = x + ahead[:, None] - V[:, None]  # (B, B, 1 + m)
+            target = (advantage + V[:, None]).mean(1)
+        else:
+            advantage = gae(x, V, V_after, terminated, terminated | last, γ)  # (T, E, 1 + m)
+            target = advantage + V
+        used = td_mean if f.advantage_mean else estimate
+        felt = torch.tensor(λ.values) * (not f.constant_penalty) * (used > τ if f.hinge else 1)
+        pair, old = (advantage[..., 0], advantage[..., 1:]), policy.log()[s, a]
+        gain, free = combined_advantage(*pair, felt), combined_advantage(*pair, 0 * τ)
+        before = loss(s, a, old, gain)
+        (pull,) = torch.autograd.grad(before - loss(s, a, old, free), logits, retain_graph=True)
+        for _ in range(4):
+            (gradient,) = torch.autograd.grad(loss(s, a, old, gain), logits)
+            logits.data += (5.0 if f.ascent else -5.0) * gradient
+        row = evaluate(cmdp, policy.numpy())._asdict() | {"estimate": estimate, "used": used}
+        row |= {"lambda": λ.values, "integral": λ.integral, "td_mean": td_mean}
+        row |= {"felt": pull.norm(), "loss_change": (loss(s, a, old, gain) - before).detach()}
+        row |= {"after_end": (target - x)[ended].abs().sum()}
+        history.append(row | {"shape": advantage.shape == x.shape})
+        member = torch.nn.functional.one_hot(s.flatten(), S).double()  # (B, S)
+        sums, visits = member.T @ target.reshape(-1, 1 + m), member.sum(0)[:, None]
+        critic += 0.5 * (visits > 0) * (sums / visits.clamp(min=1) - critic)
+        aim = torch.maximum(used, τ) if f.only_rises else used
+        λ.update(aim.numpy())
+        if f.adam_multiplier:
+            price.grad = τ - aim
+            adam.step()
+            λ.values = λ.integral = price.data.clamp_(min=0).numpy().copy()
+    return {name: np.array([np.asarray(row[name]) for row in history]) for name in history[0]}
+
+
+def distance(history, best, window=20):
+    """|J_r − J_r*| + λ*·|J_c − J_c*| of the mixture of the last `window` policies, (K,)."""
+    J = np.column_stack([history["J_r"], history["J_c"]]).cumsum(0)
+    J[window:] = J[window:] - J[:-window]
+    J /= np.minimum(np.arange(len(J)) + 1, window)[:, None]
+    return abs(J[:, 0] - best.value) + abs(J[:, 1:] - best.costs) @ best.multipliers
+
+
+def checks(history, thresholds):
+    """Fault → whether the history passes the check that is made for it (True: passes)."""
+    h, late = history, slice(len(history["J_r"]) // 2, None)
+    over, priced, felt = h["estimate"] > thresholds, h["lambda"] > 0.1, h["felt"] > 1e-9
+    step, violation = np.diff(h["integral"], axis=0), (h["estimate"] - thresholds)[:-1]
+    ratio = step[violation > 0.02] / violation[violation > 0.02]  # over by more than rounding
+    off = abs((h["used"] - h["J_c"]).mean(0))
+    return {
+        "wrong_critic": bool((abs(h["td_mean"][late].mean(0)) < 0.05).all()),
+        "advantage_mean": bool((off < 0.1 * thresholds + 0.02).all()),
+        "hinge": bool(felt[(priced & ~over).all(1)].all()),
+        "constant_penalty": bool(felt[(priced & over).any(1)].all()),
+        "ascent": bool((h["loss_change"] < 0).mean() > 0.9),
+        "only_rises": bool((step[(violation < 0) & (h["integral"][:-1] > 0)] < 0).all()),
+        "adam_multiplier": bool(np.ptp(ratio) <= 1e-6 * abs(ratio).max(initial=1)),
+        "no_terminals": bool(h["after_end"].max() < 1e-9),
+        "broadcast": bool(h["shape"].all()),
+    }

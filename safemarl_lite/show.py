@@ -12,9 +12,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import PIL.Image
 from IPython.display import display
-from ipywidgets import FloatSlider, Image, VBox
+from ipywidgets import Dropdown, FloatSlider, Image, VBox
 
-from . import runs
+from . import as_printed, runs
 from .cmdp import RING, solve_lp
 from .evaluate import rollout
 from .swarm import SwarmEnv, SwarmVectorEnv
@@ -172,6 +172,35 @@ def information_flow():
     axis.set(xlim=(-0.1, 10.2), ylim=(-0.25, 3))
     axis.axis("off")
     return fig
+
+
+# ---- 04: the draft's faults
+
+
+class ChoicePanel(SliderPanel):
+    """A list of choices above the picture `draw(choice)`; choosing needs a running kernel."""
+
+    def __init__(self, draw, label, choices):
+        self.picture, self.menu = Image(format="png"), Dropdown(options=choices, description=label)
+        self.menu.observe(lambda change: self.redraw(draw, change["new"]), "value")
+        self.redraw(draw, self.menu.value)
+        VBox.__init__(self, [self.menu, self.picture])
+
+    def __repr__(self):
+        return "ChoicePanel(menu, picture)"
+
+
+def price_curves(axes, history, best, threshold, **line):
+    """λ, exact J_c and the distance from the LP's optimum against the iteration, on three axes."""
+    curves = history["lambda"][:, 0], history["J_c"][:, 0], as_printed.distance(history, best)
+    for axis, curve, color in zip(axes, curves, (PRICE, COST, REWARD), strict=True):
+        axis.plot(curve, **{"color": color, **line})
+    names = "multiplier λ", "J_c, discounted cost", "distance from the LP"
+    for axis, name in zip(axes, names, strict=True):
+        axis.set(xlabel="iteration", ylabel=name)
+    axes[0].axhline(best.multipliers[0], color="black", linestyle="--", linewidth=1)
+    axes[1].axhline(threshold, color=THRESHOLD, linestyle=(0, (1, 1)), linewidth=1.5)
+    axes[2].set_yscale("log")
 
 
 # ---- 00, 02, 05: flights and trainings

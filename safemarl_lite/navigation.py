@@ -1,0 +1,257 @@
+"""Constrained Cooperative Navigation: a batched environment and its PettingZoo twin.
+
+Notebook: `06_attention_actor_critic`; the task and the physics are in `navigation_task.py`.
+Source: Parnika et al. 2021 (arXiv 2101.02349, §3). With `integration="mpe2"` it equals
+`mpe2.simple_spread_v3` step by step. Symbols: p_i position of agent i, x_l landmark l. All costs
+are read after the step:
+
+    k   = Σ_l min_i ‖p_i − x_l‖            the team's cost, to be minimised; every reward is −k
+    c_1 = 1 if any ‖p_i − p_j‖ < 2 · RADIUS, else 0      collision
+    c_2 = 1 if any agent is outside [−1, 1]², else 0     leaving the arena (if given a threshold)
+
+Inside, the environment axis comes last; what is returned has it first, as in `Step`.
+"""
+
+from typing import ClassVar
+
+import gymnasium as gym
+import numpy as np
+import torch
+from pettingzoo import ParallelEnv
+
+from .navigation_task import (
+    MOVES,
+    RADIUS,
+    THRUST,
+    NavigationTask,
+    contact_force,
+    integrate,
+    paper_view,
+    relational_view,
+)
+from .step import Step
+
+__all__ = ["NavigationEnv", "NavigationTask", "NavigationVectorEnv"]
+
+
+class NavigationVectorEnv:
+    """`num_envs` particle worlds in step with each other; ended episodes start anew together.
+
+    `seed` is an int or a `SeedSequence`. Actions: integers (E, N) below 5, or (E, N, 2) in
+    [−1, 1], clipped. Starts: all positions uniform in [−1, 1]², at rest, so that about half of
+    the starts of five agents overlap. Physics in float64; views and state are float32.
+    """
+
+    def __init__(self, task, num_envs, seed=0, autoreset=True):
+        self.task, self.num_envs, self.autoreset = task, num_envs, autoreset
+        self.discrete, n = task.actions == "discrete", task.n_agents
+        self.agents = [f"agent_{i}" for i in range(n)]
+        self.rng = np.random.default_rng(seed)
+        self._others = torch.tensor([j for i in range(n) for j in range(n) if j != i]).long()
+        self._thrust = THRUST * torch.tensor(MOVES[task.integration], dtype=torch.float64).T
+        self._start()
+
+    def reset(self, seed=None, options=None):
+        """Start every world anew → (observations, state). `options` may give what is drawn:
+
+        `positions` and `velocities` (E, N, 2), `landmarks` (E, L, 2).
+        """
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+        self._start()
+        for name in {"positions", "velocities", "landmarks"} & set(options or {}):
+            value, shape = np.asarray(options[name], float), getattr(self, name).shape
+            if value.shape != shape or not np.isfinite(value).all():
+                raise ValueError(f"{name} must be finite, shape {shape}, got shape {value.shape}")
+            setattr(self, "_" + name, _inside(value))
+        self._measure()
+        return self.observations(), self.state()
+
+    def _start(self):
+        """Draw starts in the reference's order: for each world its agents, then its landmarks."""
+        n, points = self.task.n_agents, self.task.n_agents + self.task.n_landmarks
+        drawn = _inside(self.rng.uniform(-1, 1, (self.num_envs, points, 2)))
+        self._positions, self._landmarks = drawn[:n], drawn[n:]
+        self._velocities, self.steps = torch.zeros_like(self._positions), 0
+        self._measure()
+
+    def _relative(self, x):
+        """x_j − x_i for all others j of each agent i, (N, N − 1, 2, E)."""
+        n = self.task.n_agents
+        return x[self._others].view(n, n - 1, 2, self.num_envs) - x[:, None]
+
+    def _measure(self):
+        """Ways and distances to the other agents and to the landmarks, used all over."""
+        self._ways = self._relative(self._positions)
+        self._to_landmarks = self._landmarks - self._positions[:, None]
+        self._gaps = self._ways.square().sum(2).sqrt()
+        self._distances = self._to_landmarks.square().sum(2).sqrt()
+
+    def _forces(self, actions):
+        """The agents' own forces (N, 2, E) for checked actions."""
+        shape = (self.num_envs, self.task.n_agents) + (() if self.discrete else (2,))
+        actions, kinds = np.asarray(actions), "iu" if self.discrete else "iuf"
+        given = actions.shape if actions.shape != shape else actions.dtype
+        fits = actions.shape == shape and actions.dtype.kind in kinds
+        if self.discrete:
+            if not fits or actions.min() < 0 or actions.max() > 4:
+                given = "others" if fits else given
+                raise ValueError(f"actions must be integers 0 to 4 of shape {shape}, got {given}")
+            return self._thrust[:, torch.as_tensor(actions.T.astype(np.int64))].transpose(0, 1)
+        if not fits or not np.isfinite(actions).all():
+            given = "NaN or infinity" if fits else given
+            raise ValueError(f"actions must be finite and of shape {shape}, got {given}")
+        return _inside(THRUST * np.clip(actions, -1.0, 1.0).astype(float))
+
+    def step(self, actions):
+        """Advance every world by one step → `Step`, whose surrogate is the cost itself."""
+        task = self.task
+        force = contact_force(self._ways, self._gaps) + self._forces(actions)
+        state = self._positions, self._velocities, force
+        self._positions, self._velocities = integrate(*state, task.integration)
+        self.steps += 1
+        self._measure()
+        rewards = np.repeat(-self.distance_cost()[:, None], task.n_agents, 1)
+        costs, contacts = self.costs(), self.contacts()
+        ends = np.zeros((2, self.num_envs), bool)  # terminated, truncated
+        ends[0 if task.horizon_is_terminal else 1] = self.steps >= task.horizon
+        successor = now = self.observations(), self.state()
+        if self.autoreset and self.steps >= task.horizon:
+            self._start()
+            now = self.observations(), self.state()
+        return Step(*now, rewards, costs, *ends, *successor, contacts, costs)
+
+    def distance_cost(self):
+        """The team's cost k now: Σ over landmarks of the distance to the nearest agent, (E,)."""
+        return self._distances.amin(0).sum(0).numpy()
+
+    def costs(self):
+        """Each agent's share of each constraint now, (E, N, m); their sum over agents is c.
+
+        Of a collision, or of leaving the arena, the agents that do it bear equal shares.
+        """
+        outside = self._positions.abs().amax(1) > 1
+        alone = self.task.n_agents == 1
+        touching = torch.zeros_like(outside) if alone else self._gaps.amin(1) < 2 * RADIUS
+        guilty = torch.stack([touching, outside][: len(self.task.thresholds)], 2).double()
+        return (guilty / guilty.sum(0).clamp(min=1)).transpose(0, 1).numpy()
+
+    def contacts(self):
+        """Number of colliding pairs now, (E,)."""
+        return (self._gaps < 2 * RADIUS).sum((0, 1)).numpy() // 2
+
+    def observations(self):
+        """Each agent's own view, (E, N, O): see `relational_view` and `paper_view`."""
+        own = self._velocities.float(), self._positions.float()
+        marks, ways = self._to_landmarks.float(), self._ways.float()
+        if self.task.view == "paper":
+            view = paper_view(*own, marks, ways)
+        else:
+            others = torch.cat([ways, self._relative(own[0])], 2)
+            seen = marks, self._distances, others, self._gaps
+            view = relational_view(*own, self._time_left(), *seen)
+        return view.permute(2, 0, 1).contiguous().numpy()
+
+    def state(self):
+        """Global state [positions, velocities, landmarks, time left], (E, 4N + 2L + 1)."""
+        parts = (x.flatten(0, 1) for x in (self._positions, self._velocities, self._landmarks))
+        clock = torch.full((1, self.num_envs), self._time_left(), dtype=torch.float64)
+        return torch.cat([*parts, clock]).float().t().contiguous().numpy()
+
+    def _time_left(self):
+        return 1 - self.steps / self.task.horizon
+
+    positions = property(lambda self: _outside(self._positions))  # (E, N, 2)
+    velocities = property(lambda self: _outside(self._velocities))
+    landmarks = property(lambda self: _outside(self._landmarks))  # (E, L, 2)
+
+    def close(self):
+        """Nothing to free; here so that every environment can be closed."""
+
+
+def _inside(points):
+    """(E, N, 2) numpy → (N, 2, E) torch, a copy."""
+    return torch.as_tensor(points).permute(1, 2, 0).clone(memory_format=torch.contiguous_format)
+
+
+def _outside(points):
+    """(N, 2, E) torch → (E, N, 2) numpy."""
+    return points.permute(2, 0, 1).numpy()
+
+
+class NavigationEnv(ParallelEnv):
+    """One world with PettingZoo's parallel API; raises `ValueError` on malformed actions.
+
+    With `integration="mpe2"` it takes the discrete actions of `mpe2.simple_spread_v3`, and from
+    the same seed starts in the same place. `infos[agent]` holds `cost` (the agent's share),
+    `costs` (per constraint) and `contacts` (pairs).
+    """
+
+    metadata: ClassVar = {"name": "navigation_v0", "render_modes": ["rgb_array"], "render_fps": 10}
+
+    def __init__(self, task=None, render_mode=None):
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
+        self.task, self.render_mode = task or NavigationTask(), render_mode
+        self.world = NavigationVectorEnv(self.task, 1, autoreset=False)
+        self.possible_agents, self.agents = self.world.agents, []
+        spaces = gym.spaces
+        self._views = spaces.Box(-np.inf, np.inf, (self.task.view_size,), np.float32)
+        self._acts = spaces.Discrete(5) if self.world.discrete else spaces.Box(-1, 1, (2,))
+        self.state_space = spaces.Box(-np.inf, np.inf, self.state().shape, np.float32)
+
+    def observation_space(self, agent):
+        return self._views
+
+    def action_space(self, agent):
+        return self._acts
+
+    def reset(self, seed=None, options=None):
+        """Start anew; `options` may give `positions`, `velocities` (N, 2), `landmarks` (L, 2)."""
+        self.agents = list(self.possible_agents)
+        given = {key: np.asarray(value)[None] for key, value in (options or {}).items()}
+        views = self.world.reset(seed, given)[0][0]
+        return self._per_agent(views), {agent: {} for agent in self.agents}
+
+    def step(self, actions):
+        if set(actions) != set(self.agents) or not self.agents:
+            raise ValueError(f"actions must name exactly {self.agents}, got {list(actions)}")
+        step = self.world.step(np.stack([np.asarray(actions[a]) for a in self.agents])[None])
+        pairs = int(step.contacts[0])
+        infos = [{"cost": float(c.sum()), "costs": c, "contacts": pairs} for c in step.costs[0]]
+        ends = [dict.fromkeys(self.agents, bool(x[0])) for x in (step.terminated, step.truncated)]
+        rows = step.observations[0], step.rewards[0].tolist()
+        result = *map(self._per_agent, rows), *ends, self._per_agent(infos)
+        if step.terminated[0] or step.truncated[0]:
+            self.agents = []
+        return result
+
+    def _per_agent(self, rows):
+        return dict(zip(self.agents, rows, strict=True))
+
+    def state(self):
+        return self.world.state()[0]
+
+    def render(self):
+        return picture(self.world) if self.render_mode else None
+
+    def close(self):
+        self.world.close()
+
+
+def picture(env, size=400, reach=1.4):
+    """The first world of a `NavigationVectorEnv` from above, (size, size, 3) uint8.
+
+    Blue: agents; orange: agents that collide; dark: landmarks; the arena is the white square.
+    """
+    axis = (np.arange(size) + 0.5) / size * 2 * reach - reach
+    x, y = np.meshgrid(axis, -axis)
+    shot = np.where((np.maximum(abs(x), abs(y)) <= 1)[..., None], 1.0, 0.88) * np.ones(3)
+    hit = (env._gaps[..., 0] < 2 * RADIUS).any(1).tolist()
+    colours = [(0.84, 0.37, 0.0) if h else (0.0, 0.45, 0.7) for h in hit]
+    discs = [*zip(env.positions[0], colours, [RADIUS] * len(hit), strict=True)]
+    for centre, colour, radius in [*discs, *((p, (0.15,) * 3, 0.05) for p in env.landmarks[0])]:
+        inside = (radius - np.hypot(x - centre[0], y - centre[1])) * size / (2 * reach) + 0.5
+        cover = 0.85 * np.clip(inside, 0, 1)[..., None]
+        shot = shot * (1 - cover) + cover * np.array(colour)
+    return (255 * shot).round().astype(np.uint8)

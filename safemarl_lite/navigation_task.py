@@ -1,0 +1,149 @@
+"""Constrained Cooperative Navigation: what may be set, the particles' physics, what agents see.
+
+Notebook: `06_attention_actor_critic`; the environments are in `navigation.py`. Sources: Lowe et
+al. 2017 (the particle world), `mpe2` and OpenAI's original for the two orders of integration.
+Units are the particle world's own, mass 1. Symbols: p_i, v_i position and velocity of agent i,
+d_ij = ‖p_i − p_j‖. Agent i is driven by
+
+    f_i = 5 · action_i + Σ_j (p_i − p_j) / d_ij · 100 · s(d_ij),
+    s(d) = MARGIN · log(1 + exp((2 · RADIUS − d) / MARGIN))       soft overlap
+
+and one step of DT = 0.1 is
+
+    "openai" (the paper's):  v ← 0.75 v + DT · f,  then  p ← p + DT · v
+    "mpe2":                  p ← p + DT · v,       then  v ← 0.75 v + DT · f
+
+The environment axis E comes last, so that each operation runs over long rows: positions
+(N, 2, E), landmarks (L, 2, E).
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch.nn.functional import softplus
+
+DT, DAMPING, THRUST, STIFFNESS, MARGIN, RADIUS = 0.1, 0.25, 5.0, 100.0, 1e-3, 0.15
+MOVES = {  # direction of each discrete action; the two libraries order the axes' signs differently
+    "openai": ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)),
+    "mpe2": ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)),
+}
+
+
+@dataclass(frozen=True)
+class NavigationTask:
+    """Everything that may be set about the task; raises `ValueError` on construction."""
+
+    n_agents: int = 5
+    n_landmarks: int = 5
+    horizon: int = 25  # steps
+    thresholds: tuple[float, ...] = (3.0,)  # α_1 of collisions and, if given, α_2 of the arena
+    discount: float = 0.99
+    integration: Literal["openai", "mpe2"] = "openai"
+    view: Literal["relational", "paper"] = "relational"
+    actions: Literal["discrete", "continuous"] = "discrete"
+    horizon_is_terminal: bool = True  # else truncated there, and learners bootstrap
+
+    def __post_init__(self):
+        for name in ("n_agents", "n_landmarks", "horizon"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{name} must be an integer ≥ 1, got {value!r}")
+        try:
+            limits = tuple(float(t) for t in self.thresholds)
+        except (TypeError, ValueError):
+            limits = ()
+        if len(limits) not in (1, 2) or not all(0 <= t < np.inf for t in limits):
+            allowed = "(collisions,) or (collisions, arena), each finite and ≥ 0"
+            raise ValueError(f"thresholds must be {allowed}, got {self.thresholds!r}")
+        object.__setattr__(self, "thresholds", limits)
+        if not isinstance(self.discount, float) or not 0 < self.discount < 1:
+            raise ValueError(f"discount must lie in (0, 1), got {self.discount!r}")
+        for name in ("integration", "view", "actions"):
+            allowed, given = get_args(self.__annotations__[name]), getattr(self, name)
+            if given not in allowed:
+                raise ValueError(f"{name} must be {allowed[0]!r} or {allowed[1]!r}, got {given!r}")
+
+    @property
+    def threshold(self):
+        """α as a number if there is one constraint, else the tuple."""
+        return self.thresholds[0] if len(self.thresholds) == 1 else self.thresholds
+
+    @property
+    def action_size(self):
+        """Number of discrete actions, or of the components of a continuous one."""
+        return 5 if self.actions == "discrete" else 2
+
+    @property
+    def view_size(self):
+        """Length O of an agent's own view; see `paper_view` and `relational_view`."""
+        own, each = (4, 2) if self.view == "paper" else (5, 3)
+        return own + each * self.n_landmarks + 4 * (self.n_agents - 1)
+
+
+def contact_force(ways, gaps):
+    """Force on each agent from all others, (N, 2, E).
+
+    `ways` (N, N − 1, 2, E) lead to the others, `gaps` (N, N − 1, E) are their lengths. Agents at
+    exactly the same point do not push each other (in mpe2 they become NaN).
+    """
+    push, near = torch.zeros_like(gaps), gaps < 2 * RADIUS + 40 * MARGIN  # beyond, s < 1e-20
+    d = gaps[near]
+    overlap = MARGIN * softplus((2 * RADIUS - d) / MARGIN, threshold=40)
+    push[near] = STIFFNESS * overlap / d.clamp(min=1e-99)
+    return -(ways * push[:, :, None]).sum(1)
+
+
+def integrate(positions, velocities, force, order):
+    """One step of DT under `force` → (positions, velocities); see the two orders above."""
+    later = (1 - DAMPING) * velocities + DT * force
+    return positions + DT * (later if order == "openai" else velocities), later
+
+
+def paper_view(velocities, positions, to_landmarks, ways):
+    """The reference's observation, (N, 4 + 2L + 4(N − 1), E).
+
+    Own velocity and position, the ways to the landmarks and to the other agents in the order of
+    their numbers, and the reference's communication channel, which is always 0.
+    """
+    n, _, size = velocities.shape
+    silence = velocities.new_zeros(n, 2 * (n - 1), size)
+    rows = to_landmarks.flatten(1, 2), ways.flatten(1, 2)
+    return torch.cat([velocities, positions, *rows, silence], 1)
+
+
+def relational_view(velocities, positions, time_left, to_landmarks, distances, to_others, gaps):
+    """What matters to an agent, nearest first, (N, 5 + 3L + 4(N − 1), E).
+
+    Own velocity and position, time left (1 at the start, 0 at the end); of each landmark, nearest
+    first, the way there and its distance to the nearest *other* agent (−1 if there is none); of
+    each other agent, nearest first, the way there and its velocity relative to the own.
+    """
+    n, _, size = velocities.shape
+    least = distances.amin(0)
+    nearest = distances == least
+    second = distances.masked_fill(nearest, torch.inf).amin(0)
+    second = torch.where(nearest.sum(0) > 1, least, second)  # two agents equally near
+    rival = torch.where(nearest, second, least) if n > 1 else torch.full_like(distances, -1)
+    seen = torch.cat([to_landmarks, rival[:, :, None].to(to_landmarks.dtype)], 2)
+    clock = velocities.new_full((n, 1, size), time_left)
+    rows = (x.gather(1, nearest_first(d)[:, :, None].expand_as(x)).flatten(1, 2)
+            for x, d in ((seen, distances), (to_others, gaps)))  # fmt: skip
+    return torch.cat([velocities, positions, clock, *rows], 1)
+
+
+def nearest_first(distances):
+    """Order along axis 1 from the least distance on, as `argsort`; equals keep their order.
+
+    A float64 ≥ 0 sorts like the integer of the same bits, so its last bits can carry the index;
+    then odd–even transposition, n rounds of neighbours compared all at once: twice as fast here.
+    """
+    n = distances.shape[1]
+    low = 2 ** n.bit_length() - 1
+    keys = (distances.view(torch.int64) & ~low) | torch.arange(n)[:, None]
+    for turn in range(n):
+        a, b = keys[:, turn % 2 : n - 1 : 2], keys[:, turn % 2 + 1 : n : 2]
+        less, more = torch.minimum(a, b), torch.maximum(a, b)
+        a.copy_(less), b.copy_(more)
+    return keys & low

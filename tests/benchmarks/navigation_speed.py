@@ -1,0 +1,105 @@
+"""Env-steps per second of `NavigationVectorEnv`, mpe2 and VMAS, in turn, in one process.
+
+    OMP_NUM_THREADS=1 python tests/benchmarks/navigation_speed.py
+
+Five agents, five landmarks, 25 steps an episode, resets included, random actions drawn before.
+VMAS (1.5.2) is no requirement of this repository: where it cannot be imported, its row says so.
+"""
+
+import importlib.util
+import statistics
+import time
+import warnings
+
+import numpy as np
+import torch
+from mpe2 import simple_spread_v3
+
+from safemarl_lite.navigation import NavigationTask, NavigationVectorEnv
+
+WORLDS, ROUNDS, HORIZON, N = 1024, 7, 25, 5
+
+
+def ours(view, kind, integration="openai"):
+    task = NavigationTask(view=view, actions=kind, integration=integration)
+    env, rng = NavigationVectorEnv(task, WORLDS), np.random.default_rng(0)
+    actions = rng.integers(0, 5, (HORIZON, WORLDS, N))
+    if kind == "continuous":
+        actions = rng.uniform(-1, 1, (HORIZON, WORLDS, N, 2))
+
+    def episodes():
+        for action in actions:  # at the horizon every world starts anew by itself
+            env.step(action)
+        return HORIZON * WORLDS
+
+    return episodes
+
+
+def mpe2(kind):
+    env = simple_spread_v3.parallel_env(
+        N=N, max_cycles=HORIZON, continuous_actions=kind == "continuous"
+    )
+    env.reset(seed=0)
+    spaces = [env.action_space(agent) for agent in env.agents]
+    actions = [[space.sample() for space in spaces] for _ in range(HORIZON)]
+
+    def episodes(count=10):
+        for _ in range(count):
+            env.reset()
+            for action in actions:
+                env.step(dict(zip(env.agents, action, strict=True)))
+        return count * HORIZON
+
+    return episodes
+
+
+def vmas(kind, everything):
+    from vmas import make_env
+
+    env = make_env(
+        "simple_spread",
+        WORLDS,
+        n_agents=N,
+        continuous_actions=kind == "continuous",
+        obs_agents=everything,
+    )
+    shape = (HORIZON, N, WORLDS)
+    actions = torch.randint(0, 5, (*shape, 1))
+    if kind == "continuous":
+        actions = 2 * torch.rand(*shape, 2) - 1
+
+    def episodes():
+        env.reset()
+        for action in actions:
+            env.step(list(action))
+        return HORIZON * WORLDS
+
+    return episodes
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    for kind in ("discrete", "continuous"):
+        runs = {f"ours, {view} view": ours(view, kind) for view in ("paper", "relational")}
+        runs["mpe2"] = mpe2(kind)
+        if importlib.util.find_spec("vmas"):
+            runs["VMAS, without other agents in view"] = vmas(kind, False)
+            runs["VMAS, with other agents in view"] = vmas(kind, True)
+        else:
+            print("VMAS is not installed here: not measured")
+        rates = {name: [] for name in runs}
+        for _ in range(ROUNDS):
+            for name, episodes in runs.items():
+                began = time.perf_counter()
+                steps = episodes()
+                rates[name].append(steps / (time.perf_counter() - began))
+        middle = {name: statistics.median(x) for name, x in rates.items()}
+        best = max((x for name, x in middle.items() if name.startswith("VMAS")), default=None)
+        for name, rate in middle.items():
+            low, high = min(rates[name]), max(rates[name])
+            line = f"{kind:10} {name:35} {rate:9,.0f} env-steps/s [{low:,.0f}–{high:,.0f}]"
+            if name.startswith("ours"):
+                line += f"  {rate / middle['mpe2']:.0f} × mpe2"
+                line += f"  {rate / best:.1f} × the faster VMAS" if best else ""
+            print(line)
