@@ -136,44 +136,6 @@ class SliderPanel(VBox):
         return "SliderPanel(slider, picture)"
 
 
-# ---- 03: critics
-
-
-def information_flow():
-    """Who sees what: the actor its view, the critic the whole state, in training only; a figure."""
-    fig, axis = plt.subplots(figsize=(8, 3))
-    axis.axvspan(-0.1, 5.25, color="0.95")
-    axis.text(0.05, 2.75, "on the drone, in flight", fontsize=9, style="italic")
-    axis.text(5.4, 2.75, "on the training machine only", fontsize=9, style="italic")
-    boxes = {
-        "view $o_i$": (0.9, 1.5),
-        r"actor $\pi_\theta(a_i\,|\,o_i)$": (3.0, 1.5),
-        "swarm": (4.6, 0.4),
-        "state $s$": (6.4, 0.4),
-        "critic $V(o_i, s)$": (6.4, 1.5),
-        "return $G_i$": (8.9, 0.4),
-        "advantage $G_i - V$": (8.9, 1.5),
-    }
-    for label, at in boxes.items():
-        axis.text(
-            *at, label, ha="center", va="center", bbox={"fc": "white", "boxstyle": "round,pad=0.5"}
-        )
-    flows = [((1.45, 1.5), (2.1, 1.5)), ((3.5, 1.2), (4.35, 0.65)), ((4.1, 0.4), (0.95, 1.2)),
-             ((5.1, 0.4), (5.8, 0.4)), ((6.4, 0.7), (6.4, 1.2)), ((7.35, 1.5), (7.8, 1.5)),
-             ((8.9, 0.7), (8.9, 1.2))]  # fmt: skip
-    for start, end in flows:
-        axis.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "black"})
-    bent = {"arrowstyle": "-|>", "connectionstyle": "arc3,rad=-0.28", "color": NEUTRAL}
-    axis.annotate("", (6.0, 1.78), (1.0, 1.78), arrowprops=bent)
-    axis.annotate("", (3.1, 1.2), (8.2, 1.25), arrowprops=bent | {"linestyle": "--"})
-    axis.text(5.45, 0.92, "gradient", fontsize=8, color="0.35", ha="center")
-    under = {"arrowstyle": "-|>", "connectionstyle": "arc3,rad=0.12", "color": "black"}
-    axis.annotate("", (8.4, 0.1), (4.7, 0.1), arrowprops=under)
-    axis.set(xlim=(-0.1, 10.2), ylim=(-0.25, 3))
-    axis.axis("off")
-    return fig
-
-
 # ---- 04: the draft's faults
 
 
