@@ -28,6 +28,7 @@ def explained_variance(returns, values):
     """1 − E[(G − V)²] / Var(G) for each head: (…, heads), (…, heads) → (heads,).
 
     1: perfect; 0: no better than the mean return; below 0: worse. A constant offset counts.
+    Returns that do not vary have nothing to explain: −inf, or nan where the values are exact.
     """
     if returns.shape != values.shape:  # (B,) against (B, 1) would broadcast to (B, B)
         raise ValueError(f"returns {tuple(returns.shape)} and values {tuple(values.shape)} differ")
