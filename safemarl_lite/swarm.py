@@ -47,10 +47,8 @@ class SwarmVectorEnv:
         row, column = np.divmod(np.arange(num_envs), side)
         self.offset = GAP * np.stack([column, row, 0 * row], -1)[:, None]
         self.steps = np.zeros(num_envs, int)
-        shape = (num_envs, task.n_drones)
-        self.positions, self.velocities = np.zeros((2, *shape, 3))
+        self.positions, self.velocities, self.places = np.zeros((3, num_envs, task.n_drones, 3))
         self.obstacles = np.zeros((num_envs, task.n_obstacles, 3))
-        self.places = np.zeros((*shape, 3))
         self.client = bullet.connect(bullet.DIRECT)
         self._build(visual)
 
@@ -71,9 +69,8 @@ class SwarmVectorEnv:
             form = {"radius": radius} if radius else {"planeNormal": [0, 0, 1]}
             kind_of = bullet.GEOM_SPHERE if radius else bullet.GEOM_PLANE
             hull = bullet.createCollisionShape(kind_of, physicsClientId=client, **form)
-            shown = look.get(kind, -1)
-            body = bullet.createMultiBody(mass, hull, shown, at, physicsClientId=client,
-                                          useMaximalCoordinates=1)  # fmt: skip
+            body = bullet.createMultiBody(mass, hull, look.get(kind, -1), at, useMaximalCoordinates=1,
+                                          physicsClientId=client)  # fmt: skip
             bullet.changeDynamics(body, -1, linearDamping=0, angularDamping=0, restitution=0,
                                   lateralFriction=0, physicsClientId=client)  # fmt: skip
             return body
@@ -94,8 +91,7 @@ class SwarmVectorEnv:
         """
         if seed is not None:
             self.rng = np.random.default_rng(seed)
-        swarms = np.arange(self.num_envs)
-        self._start(swarms)
+        self._start(swarms := np.arange(self.num_envs))
         given = {"positions", "velocities", "obstacles"} & set(options or {})
         for name in given:
             value, shape = np.asarray(options[name], float), getattr(self, name).shape
