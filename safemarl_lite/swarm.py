@@ -69,8 +69,8 @@ class SwarmVectorEnv:
             form = {"radius": radius} if radius else {"planeNormal": [0, 0, 1]}
             kind_of = bullet.GEOM_SPHERE if radius else bullet.GEOM_PLANE
             hull = bullet.createCollisionShape(kind_of, physicsClientId=client, **form)
-            body = bullet.createMultiBody(mass, hull, look.get(kind, -1), at, useMaximalCoordinates=1,
-                                          physicsClientId=client)  # fmt: skip
+            form = (mass, hull, look.get(kind, -1), at)
+            body = bullet.createMultiBody(*form, physicsClientId=client, useMaximalCoordinates=1)
             bullet.changeDynamics(body, -1, linearDamping=0, angularDamping=0, restitution=0,
                                   lateralFriction=0, physicsClientId=client)  # fmt: skip
             return body
