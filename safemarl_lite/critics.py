@@ -2,7 +2,8 @@
 
 Notebook: `03_centralized_critics`. Centralized training, decentralized execution (CTDE): an actor
 sees its own view o_i (O,), a critic may see the global state s (S,) as well. Every critic here
-returns (…, 1 + m) numbers: V^r, then V^{c_1} … V^{c_m}, each trained on its own target.
+returns one number for each agent and head, each head trained on its own target; the learners use
+1 + m heads, V^r and V^{c_1} … V^{c_m}. G is a return, V its estimate.
 
 Sources: Yu et al. 2022 (MAPPO); Iqbal & Sha 2019 (attention critic, eqs. 5–6).
 """
@@ -23,17 +24,55 @@ def mlp(sizes, activation=nn.Tanh, gain=1.0):
     return nn.Sequential(*layers)
 
 
+def explained_variance(returns, values):
+    """1 − E[(G − V)²] / Var(G) for each head: (…, heads), (…, heads) → (heads,).
+
+    1: perfect; 0: no better than the mean return; below 0: worse. A constant offset counts.
+    Returns that do not vary have nothing to explain: −inf, or nan where the values are exact.
+    """
+    if returns.shape != values.shape:  # (B,) against (B, 1) would broadcast to (B, B)
+        raise ValueError(f"returns {tuple(returns.shape)} and values {tuple(values.shape)} differ")
+    returns, values = returns.flatten(0, -2), values.flatten(0, -2)
+    return 1 - (returns - values).pow(2).mean(0) / returns.var(0, unbiased=False)
+
+
+def regress(critic, inputs, targets, generator, epochs=20, rate=3e-3, rows=512, after=None):
+    """Fit a critic to targets (B, N, heads) by least squares, Adam's rate falling to a tenth.
+
+    inputs: a tuple of tensors (B, …), the critic's arguments. An epoch is a random quarter of the
+    data, because neighbouring steps of a flight are much alike. `after()` is called after each.
+    """
+    optimizer = torch.optim.Adam(critic.parameters(), lr=rate)
+    for epoch in range(epochs):
+        optimizer.param_groups[0]["lr"] = rate * (1 - 0.9 * epoch / epochs)
+        order = torch.randperm(len(targets), generator=generator)[: max(1, len(targets) // 4)]
+        for batch in order.split(rows):
+            loss = (critic(*[x[batch] for x in inputs]) - targets[batch]).pow(2).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        if after is not None:
+            after()
+
+
 class Normaliser(nn.Module):
-    """Running mean and variance of the last axis (Chan et al. 1979), kept with the weights."""
+    """Running mean and variance of the last axis (Chan et al. 1979), kept with the weights.
+
+    For a batch of n rows with mean μ_B, variance σ²_B, and κ rows before it:
+    μ ← μ + (μ_B − μ) n/(κ+n),   σ² ← (κ σ² + n σ²_B + (μ_B − μ)² κ n/(κ+n)) / (κ+n).
+    Until the first update it is the identity (up to 1e-6); an empty batch changes nothing.
+    """
 
     def __init__(self, size):
         super().__init__()
-        self.register_buffer("count", torch.tensor(1e-4))
+        self.register_buffer("count", torch.tensor(0.0))
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("var", torch.ones(size))
 
     def update(self, batch):
-        batch = batch.reshape(-1, batch.shape[-1])
+        batch = batch.detach().reshape(-1, batch.shape[-1])
+        if len(batch) == 0:
+            return
         mean, var, n = batch.mean(0), batch.var(0, unbiased=False), len(batch)
         total, shift = self.count + n, mean - self.mean
         spread = self.var * self.count + var * n + shift**2 * self.count * n / total
@@ -61,6 +100,11 @@ class Critic(nn.Module):
     def inputs(self, observations, state):
         if not self.centralized:
             return observations
+        if state.shape[:-1] != observations.shape[:-2]:
+            shapes = tuple(observations.shape), tuple(state.shape)
+            raise ValueError(
+                "observations (…, N, O) need states (…, S), got {} and {}".format(*shapes)
+            )
         state = state.unsqueeze(-2).expand(*observations.shape[:-1], -1)
         return torch.cat([observations, state], -1)
 
@@ -88,6 +132,7 @@ class AttentionCritic(nn.Module):
             raise ValueError(f"hidden must be a multiple of attention_heads = {attention_heads}, "
                              f"got {hidden}")  # fmt: skip
         self.scale, self.attention_heads = Normaliser(view_size), attention_heads
+        self.action_size = action_size
         self.own = nn.Sequential(nn.Linear(view_size, hidden), nn.LeakyReLU())
         self.pair = nn.Sequential(nn.Linear(view_size + action_size, hidden), nn.LeakyReLU())
         self.query, self.key, self.value = (nn.Linear(hidden, hidden, bias=False) for _ in range(3))
@@ -95,6 +140,9 @@ class AttentionCritic(nn.Module):
 
     def forward(self, observations, actions=None, return_weights=False):
         """Values (…, N, heads_out); with `return_weights` also α (…, attention head, N, N)."""
+        given = 0 if actions is None else actions.shape[-1]
+        if given != self.action_size:
+            raise ValueError(f"this critic takes {self.action_size} action numbers, got {given}")
         o = self.scale(observations)
         own = self.own(o)
         pair = self.pair(o if actions is None else torch.cat([o, actions], -1))
@@ -105,7 +153,7 @@ class AttentionCritic(nn.Module):
 
         query, key = split(self.query(own)), split(self.key(pair))
         value = split(nn.functional.leaky_relu(self.value(pair)))
-        itself = torch.eye(n, dtype=torch.bool)
+        itself = torch.eye(n, dtype=torch.bool, device=o.device)
         score = (query @ key.transpose(-1, -2) / d**0.5).masked_fill(itself, -1e9)
         weights = score.softmax(-1).masked_fill(itself, 0.0)  # a lone agent: none
         others = (weights @ value).transpose(-2, -3).flatten(-2)

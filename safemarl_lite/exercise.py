@@ -1,0 +1,36 @@
+"""Runs the check of an exercise: one line when an answer is right, the likely slip when it is not.
+
+`checks.py` holds the checks of lessons 01–03, `checks_training.py` those from 04 on.
+"""
+
+import numpy as np
+
+from . import cmdp
+
+
+def run(name, check):
+    """Run `check()`, which returns None or the likely slip; print one line on exercise `name`."""
+    try:
+        slip = check()
+    except NotImplementedError:
+        print(f"{name}: not written yet. Replace the line that raises, then run this cell again.")
+    except Exception as error:
+        print(f"{name}: your function stopped with {type(error).__name__}: {error}")
+    else:
+        print(f"{name}: correct." if slip is None else f"{name}: not yet. {slip}")
+
+
+def compare(answer, right, slips):
+    """None where `answer` equals `right`, else the slip whose value it equals, else its error."""
+    answer, right = np.asarray(answer, dtype=float), np.asarray(right, dtype=float)
+    if answer.shape != right.shape:
+        return f"Its shape is {answer.shape}; {right.shape} was expected."
+    for slip, value in {None: right, **slips}.items():
+        if np.allclose(answer, value, atol=1e-6):
+            return slip
+    return f"The largest error is {np.abs(answer - right).max():.3g}."
+
+
+def random_task(seed):
+    """Five states, three actions, one cost, γ = 0.9."""
+    return cmdp.random_cmdp(np.random.default_rng(seed), 5, 3, 1)
