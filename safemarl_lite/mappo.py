@@ -35,7 +35,7 @@ class MAPPOConfig:
     """
 
     algo: Algo = "mappo-lagrangian"
-    iterations: int = 100
+    iterations: int = 130
     num_envs: int = 128
     rollout_steps: int = 100  # T
     epochs: int = 4  # K

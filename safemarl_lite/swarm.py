@@ -11,6 +11,7 @@ An episode is terminated when all are in the goal at once, truncated when the ho
 Axis order everywhere: swarm E, drone N, feature.
 """
 
+from itertools import chain
 from typing import ClassVar
 
 import gymnasium as gym
@@ -22,9 +23,7 @@ from scipy.spatial.transform import Rotation
 from . import camera
 from .attitude import attitude_loop
 from .step import Step
-from .swarm_task import GRAVITY, InfeasibleTask, SwarmTask, lengths, view
-from .swarm_task import drone_costs as near_drones
-from .swarm_task import obstacle_costs as near_obstacles
+from .swarm_task import GRAVITY, InfeasibleTask, SwarmTask, gaps, lengths, near, view
 
 __all__ = ["InfeasibleTask", "SwarmEnv", "SwarmTask", "SwarmVectorEnv"]
 
@@ -48,10 +47,8 @@ class SwarmVectorEnv:
         row, column = np.divmod(np.arange(num_envs), side)
         self.offset = GAP * np.stack([column, row, 0 * row], -1)[:, None]
         self.steps = np.zeros(num_envs, int)
-        shape = (num_envs, task.n_drones)
-        self.positions, self.velocities = np.zeros((2, *shape, 3))
+        self.positions, self.velocities, self.places = np.zeros((3, num_envs, task.n_drones, 3))
         self.obstacles = np.zeros((num_envs, task.n_obstacles, 3))
-        self.places = np.zeros((*shape, 3))
         self.client = bullet.connect(bullet.DIRECT)
         self._build(visual)
 
@@ -72,11 +69,10 @@ class SwarmVectorEnv:
             form = {"radius": radius} if radius else {"planeNormal": [0, 0, 1]}
             kind_of = bullet.GEOM_SPHERE if radius else bullet.GEOM_PLANE
             hull = bullet.createCollisionShape(kind_of, physicsClientId=client, **form)
-            shown = look.get(kind, -1)
-            body = bullet.createMultiBody(mass, hull, shown, at, physicsClientId=client,
-                                          useMaximalCoordinates=1)  # fmt: skip
+            form = (mass, hull, look.get(kind, -1), at)
+            body = bullet.createMultiBody(*form, physicsClientId=client, useMaximalCoordinates=1)
             bullet.changeDynamics(body, -1, linearDamping=0, angularDamping=0, restitution=0,
-                                  physicsClientId=client)  # fmt: skip
+                                  lateralFriction=0, physicsClientId=client)  # fmt: skip
             return body
 
         self.drones, self.obstacle_bodies, self.swarm_of = [], [], {}
@@ -95,8 +91,7 @@ class SwarmVectorEnv:
         """
         if seed is not None:
             self.rng = np.random.default_rng(seed)
-        swarms = np.arange(self.num_envs)
-        self._start(swarms)
+        self._start(swarms := np.arange(self.num_envs))
         given = {"positions", "velocities", "obstacles"} & set(options or {})
         for name in given:
             value, shape = np.asarray(options[name], float), getattr(self, name).shape
@@ -130,24 +125,25 @@ class SwarmVectorEnv:
 
     def _read(self):
         """Positions, velocities and, for attitude control, rotations of all drones from Bullet."""
-        shape = (self.num_envs, self.task.n_drones, -1)
         poses = [bullet.getBasePositionAndOrientation(b, self.client) for b in self.drones]
         speeds = [bullet.getBaseVelocity(b, self.client) for b in self.drones]
-        self.positions = np.array([p[0] for p in poses]).reshape(shape) - self.offset
-        self.velocities = np.array([v[0] for v in speeds]).reshape(shape)
+
+        def column(pairs, i):
+            flat = np.fromiter(chain.from_iterable([pair[i] for pair in pairs]), float)
+            return flat.reshape(self.num_envs, self.task.n_drones, -1)
+
+        self.positions, self.velocities = column(poses, 0) - self.offset, column(speeds, 0)
         if self.task.control == "attitude":
-            self.turn = Rotation.from_quat(np.array([p[1] for p in poses]).reshape(shape))
-            self.spin = np.array([v[1] for v in speeds]).reshape(shape)
+            self.turn, self.spin = Rotation.from_quat(column(poses, 1)), column(speeds, 1)
 
     def _push(self, forces, torques=None):
         """Apply forces (N) at the centres and torques (N·m), (E, N, 3), in the world's frame."""
-        world, client = bullet.WORLD_FRAME, self.client
-        where = (self.positions + self.offset).reshape(-1, 3).tolist()
-        for b, f, p in zip(self.drones, forces.reshape(-1, 3).tolist(), where, strict=True):
-            bullet.applyExternalForce(b, -1, f, p, world, client)
         if torques is not None:
+            forces = self.turn.apply(forces, inverse=True)  # Bullet takes them in the body's frame
             for b, t in zip(self.drones, torques.reshape(-1, 3).tolist(), strict=True):
-                bullet.applyExternalTorque(b, -1, t, world, client)
+                bullet.applyExternalTorque(b, -1, t, bullet.WORLD_FRAME, self.client)
+        for b, f in zip(self.drones, forces.reshape(-1, 3).tolist(), strict=True):
+            bullet.applyExternalForce(b, -1, f, ORIGIN, bullet.LINK_FRAME, self.client)
 
     def _fly(self, actions):
         """Advance the physics by one control step."""
@@ -176,35 +172,37 @@ class SwarmVectorEnv:
         before = lengths(self.positions - self.places)
         self._fly(np.clip(actions, -1, 1))
         self.steps += 1
-        costs, after = self.costs(), lengths(self.positions - self.places)
+        (costs, surrogate), after = self.costs(), lengths(self.positions - self.places)
         terminated = (self.distances() <= task.goal_radius).all(-1)
         truncated = ~terminated & (self.steps >= task.horizon)
         rewards = before - after + task.arrival_bonus * terminated[:, None]
-        contacts, surrogate = self.contacts(), self.costs(task.margin)
-        successor = self.observations(), self.state()
-        ended = np.flatnonzero(terminated | truncated)
-        now = successor
+        contacts, successor = self.contacts(), (self.observations(), self.state())
+        ended, now = np.flatnonzero(terminated | truncated), successor
         if self.autoreset and len(ended):
             self._start(ended)
-            now = self.observations(), self.state()
+            now = [x.copy() for x in successor]
+            now[0][ended], now[1][ended] = self.observations(ended), self.state(ended)
         return Step(*now, rewards, costs, terminated, truncated, *successor, contacts, surrogate)
 
     def distances(self):
         """Distance (m) of every drone to the target, (E, N)."""
         return lengths(self.positions - self.task.target)
 
-    def costs(self, margin=0.0):
-        """Each drone's share of each constraint now, (E, N, m); their sum is c.
+    def costs(self):
+        """Each drone's shares now → costs, surrogate, both (E, N, m); the sum over N of costs is c.
 
-        With a margin (m), the surrogate: a ramp that is never below the indicator.
+        The surrogate is a ramp `task.margin` wide that is never below the cost.
         """
         task = self.task
-        reach = task.obstacle_radius + task.d_safe
-        parts = [
-            near_drones(self.positions, task.d_safe, margin),
-            near_obstacles(self.positions, self.obstacles, reach, margin),
-        ]
-        return np.stack(parts if len(task.thresholds) == 2 else [sum(parts)], -1)
+        limits = task.d_safe, task.obstacle_radius + task.d_safe
+        found = gaps(self.positions, self.positions), gaps(self.positions, self.obstacles)
+
+        def shares(margin):
+            drones, obstacles = (near(*x, margin).sum(-1) for x in zip(found, limits, strict=True))
+            parts = drones - 1.0, obstacles  # a drone is no neighbour of itself
+            return np.stack(parts if len(task.thresholds) == 2 else [sum(parts)], -1)
+
+        return shares(0.0), shares(task.margin)
 
     def contacts(self):
         """Number of pairs of a drone and another body, the ground included, that touch, (E,)."""
@@ -215,17 +213,17 @@ class SwarmVectorEnv:
                 touching[e] += 1
         return touching
 
-    def state(self):
+    def state(self, swarms=slice(None)):
         """Global state [positions, velocities, obstacles, target], (E, 6N + 3M + 3)."""
-        target = np.broadcast_to(self.task.target, (self.num_envs, 1, 3))
-        parts = self.positions, self.velocities, self.obstacles, target
-        return np.concatenate(parts, 1).reshape(self.num_envs, -1)
+        bodies = [x[swarms] for x in (self.positions, self.velocities, self.obstacles)]
+        target = np.broadcast_to(self.task.target, (len(bodies[0]), 1, 3))
+        return np.concatenate([*bodies, target], 1).reshape(len(target), -1)
 
-    def observations(self):
-        """Each drone's own view, (E, N, O): see `view`."""
-        tilted = (self.turn, self.spin) if self.task.control == "attitude" else ()
+    def observations(self, swarms=slice(None)):
+        """Each drone's own view, (E, N, O), of the given swarms: see `view`."""
         seen = self.positions, self.velocities, self.obstacles, self.places
-        return view(self.task, *seen, *tilted)
+        tilted = (self.turn, self.spin) if self.task.control == "attitude" else ()
+        return view(self.task, *(x[swarms] for x in (*seen, *tilted)))
 
     def close(self):
         """Free the Bullet world; closing twice is allowed."""

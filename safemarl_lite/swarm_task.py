@@ -59,21 +59,24 @@ def formation(n, d):
     return lattice[order[:n]] * d / 2**0.5
 
 
-def near(gap, reach, margin):
+def near(gap, reach, margin=0.0):
     """1 where gap < reach; with a margin, falling linearly to 0 at reach + margin: never less."""
     return gap < reach if margin == 0 else np.clip((reach + margin - gap) / margin, 0, 1)
 
 
-def drone_costs(positions, d_safe, margin=0.0):
+def gaps(positions, others):
+    """Distances (m) between drones and other points: (…, N, 3), (…, M, 3) → (…, N, M)."""
+    return lengths(positions[..., :, None, :] - others[..., None, :, :])
+
+
+def drone_costs(positions, d_safe):
     """Each drone's number of other drones closer than `d_safe` (m): (…, N, 3) → (…, N)."""
-    gap = lengths(positions[..., :, None, :] - positions[..., None, :, :])
-    return near(gap, d_safe, margin).sum(-1) - 1.0  # a drone is no neighbour of itself
+    return near(gaps(positions, positions), d_safe).sum(-1) - 1.0  # itself is no neighbour
 
 
-def obstacle_costs(positions, obstacles, reach, margin=0.0):
+def obstacle_costs(positions, obstacles, reach):
     """Each drone's number of obstacle centres nearer than `reach` (m): (…, N, 3) → (…, N)."""
-    gap = lengths(positions[..., :, None, :] - obstacles[..., None, :, :])
-    return near(gap, reach, margin).sum(-1).astype(float)
+    return near(gaps(positions, obstacles), reach).sum(-1).astype(float)
 
 
 def nearest(relative, clearance, k):
@@ -82,16 +85,11 @@ def nearest(relative, clearance, k):
     Lengths are divided by FAR; a slot without a row is zero with the largest clearance, 1.
     """
     e, n, rows, features = relative.shape
-    order = np.argsort(clearance, -1)[..., :k]
-    pick = (order + rows * np.arange(e * n).reshape(e, n, 1)).ravel()
-    found = (e, n, order.shape[-1])
-    seen = np.zeros((e, n, k, features + 1))
-    seen[..., -1] = 1
-    seen[:, :, : found[2], :-1] = (
-        relative.reshape(-1, features)[pick].reshape(*found, features) / FAR
-    )
-    seen[:, :, : found[2], -1] = np.minimum(clearance.ravel()[pick].reshape(found) / FAR, 1)
-    return seen
+    seen = np.concatenate([relative, np.minimum(clearance, FAR)[..., None]], -1) / FAR
+    order = np.argsort(clearance, -1)[..., :k] + rows * np.arange(e * n).reshape(e, n, 1)
+    seen = seen.reshape(-1, features + 1).take(order, 0)
+    empty = np.broadcast_to(np.eye(features + 1)[-1], (e, n, max(k - rows, 0), features + 1))
+    return np.concatenate([seen, empty], 2) if k > rows else seen
 
 
 def view(task, positions, velocities, obstacles, places, turn=None, spin=None):
@@ -117,10 +115,9 @@ def view(task, positions, velocities, obstacles, places, turn=None, spin=None):
         near = np.concatenate([near[..., :3] @ to_heading, near[..., 3:] @ to_heading], -1)
         tilt = np.concatenate([(up[..., None, :] @ to_heading)[..., 0, :2], spin[..., 2:]], -1)
     clear = lengths(near[..., :3]) - task.d_safe
-    clear[:, range(task.n_drones), range(task.n_drones)] = np.inf  # itself comes last
+    clear[:, range(task.n_drones), range(task.n_drones)] = np.inf  # itself comes last, as empty
     room = lengths(far) - task.obstacle_radius - task.d_safe
     drones = nearest(near, clear, task.n_neighbours)
-    drones[:, :, task.n_drones - 1 :] = np.eye(7)[-1]  # an empty slot
     parts = own, drones, nearest(far, room, task.n_obstacles_seen), tilt
     return np.concatenate([part.reshape(*part.shape[:2], -1) for part in parts], -1)
 
