@@ -1,0 +1,396 @@
+"""MACAAC, MADDPG-C and MAAC: off-policy constrained actor–critics for discrete actions.
+
+Notebook: `06_attention_actor_critic`. Sources: Parnika et al. 2021 (arXiv 2101.02349, Algorithm 1),
+Iqbal & Sha 2019 (MAAC: attention, counterfactual baseline), Lowe et al. 2017 (MADDPG).
+
+    min_π E[Σ γ^t k_t]   subject to   E[Σ γ^t c_{j,t}] ≤ α_j,   j = 1 … m
+
+Costs k and c_j are the team's and are *minimised*; λ_j ≥ 0 is the price of c_j in units of k.
+Head 0 of a critic is Q^k, head j is Q^{c_j}; both belong to an agent i and to a joint action.
+Axis order: batch B (of replayed steps), agent N, head 1 + m, action A. One iteration is
+
+    1. an episode of L steps in each of μ environments with a_i ∼ π(· | o_i), into the buffer  (11–23)
+    2. `updates` times: a batch from the buffer; the critics descend                           (25–27)
+           (Q^x_i(o, a) − y^x_i)²,   y^x_i = x + γ E_{a′∼π}[Q̄^x_i(o′, a′)]
+       and the actors descend                                                                  (28)
+           E_{a∼π}[log π(a_i | o_i) · (Q_i(o, a) − Σ_b π(b | o_i) Q_i(o, (b, a_{−i})) + …)]
+       with Q = Q^k + Σ_j λ_j Q^{c_j}: the *current* λ, whatever it was when the step was stored
+    3. λ_j ← max(0, λ_j + β (Ĵ_{c_j} − α_j)), Ĵ_{c_j} from the episodes of step 1: slower      (29–30)
+
+(in brackets the lines of Algorithm 1). The switches of `MACAACConfig` that default to False do
+what the authors' public code does instead. MADDPG-C keeps the loop and changes the parts: a critic
+of its own for each agent, over all views and actions, differentiated through a Gumbel-softmax
+action. MAAC keeps λ = 0.
+"""
+
+import json
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import one_hot
+
+from .critics import AttentionCritic, Normaliser
+from .lagrangian import Multipliers
+from .mappo import actor_of, episode_means
+
+Algo = Literal["macaac", "maddpg-c", "maac"]
+SWITCHES = ("stale_multiplier", "replayed_constraint", "wrong_entropy_sign", "no_episode_end")
+
+
+@dataclass(frozen=True)
+class MACAACConfig:
+    """Settings of the learner; `faithful` turns on all four switches of the authors' code."""
+
+    algo: Algo = "macaac"
+    iterations: int = 312
+    num_envs: int = 128  # μ
+    updates: int = 25  # of critics and actors after each iteration's μ episodes
+    batch: int = 512  # replayed steps of an update
+    buffer_episodes: int = 12_800
+    learning_rate_actor: float = 1e-3  # both fall linearly to a tenth
+    learning_rate_critic: float = 1e-3
+    target_rate: float = 0.01  # Q̄ ← Q̄ + rate · (Q − Q̄) at every update
+    temperature_start: float = 0.1  # price of a nat of entropy in units of k, falls geometrically
+    temperature_end: float = 0.01
+    hidden_actor: int = 64
+    hidden_critic: int = 64
+    attention_heads: int = 4
+    shared_actor: bool = True  # False: one actor per agent, the paper's θ_i
+    multiplier_start: float = 0.0
+    multiplier_rate: float = 0.02  # β
+    tighten: float = 0.2  # the learner aims at α − tighten
+    faithful: bool = False
+    stale_multiplier: bool = False  # stores k + Σ λ_j c_j: old steps keep the price of their time
+    replayed_constraint: bool = False  # λ follows the mean of Q^{c_j} over replayed steps
+    wrong_entropy_sign: bool = False  # entropy is penalised, and counted as a constraint's cost
+    no_episode_end: bool = False  # critics bootstrap at the horizon
+    eval_every: int = 12
+    eval_episodes: int = 1000
+
+    def __post_init__(self):
+        algos = get_args(Algo)
+        if self.algo not in algos:
+            raise ValueError(f"algo must be one of {', '.join(algos)}, got {self.algo!r}")
+        for name, kind in self.__annotations__.items():
+            value = getattr(self, name)
+            if kind is int and (type(value) is not int or value < 1):
+                raise ValueError(f"{name} must be an integer ≥ 1, got {value!r}")
+            if kind is float and not 0 <= value < float("inf"):
+                raise ValueError(f"{name} must be ≥ 0 and finite, got {value!r}")
+        if self.buffer_episodes < self.num_envs:
+            raise ValueError(f"buffer_episodes must be at least num_envs = {self.num_envs}, "
+                             f"got {self.buffer_episodes}")  # fmt: skip
+        if not 0 < self.temperature_end <= self.temperature_start:
+            raise ValueError(f"temperature must fall and stay positive, got "
+                             f"{self.temperature_start} to {self.temperature_end}")  # fmt: skip
+        for name in SWITCHES if self.faithful else ():
+            object.__setattr__(self, name, True)
+
+
+def q_targets(signals, next_values, goes_on, discount):
+    """y = x + γ · goes_on · V̄(o′): signals (B, 1 + m), next_values (B, N, 1 + m) → (B, N, 1 + m).
+
+    goes_on (B,) is 0 where the step ended its episode, else 1.
+    """
+    return signals[:, None] + discount * goes_on[:, None, None] * next_values
+
+
+def counterfactual_advantage(q, policy):
+    """Q_i(o, (b, a_{−i})) − Σ_b′ π(b′ | o_i) Q_i(o, (b′, a_{−i})) for every action b, (…, N, A).
+
+    The baseline is what the *others'* actions lead to on average over the own one: subtracting it
+    leaves what agent i itself contributes (Foerster et al. 2018, Iqbal & Sha 2019, eq. 8).
+    """
+    return q - (policy * q).sum(-1, keepdim=True)
+
+
+def priced(q, multipliers):
+    """Q^k + Σ_j λ_j Q^{c_j}: (…, 1 + m), (…, m) → (…)."""
+    return q[..., 0] + (q[..., 1:] * multipliers).sum(-1)
+
+
+def own(q, actions):
+    """Values of the agents' own actions: (…, N, 1 + m, A), (…, N) → (…, N, 1 + m)."""
+    index = actions[..., None, None].expand(*q.shape[:-1], 1)
+    return q.gather(-1, index).squeeze(-1)
+
+
+class JointCritic(nn.Module):
+    """MADDPG's critics: one multilayer perceptron per agent over all views and actions.
+
+    views (B, N, O), actions (N, B, N, A), one joint action for each critic → (B, N, heads). The N
+    networks are one batch of matrices.
+    """
+
+    def __init__(self, n_agents, view_size, action_size, heads, hidden=64):
+        super().__init__()
+        self.scale = Normaliser(view_size)
+        sizes = [n_agents * (view_size + action_size), hidden, hidden, heads]
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+            bound = a**-0.5
+            self.weights.append(torch.empty(n_agents, a, b).uniform_(-bound, bound))
+            self.biases.append(torch.zeros(n_agents, 1, b))
+
+    def forward(self, views, actions):
+        seen = self.scale(views).flatten(1).expand(len(actions), -1, -1)
+        x = torch.cat([seen, actions.flatten(2)], -1)  # (N, B, inputs)
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            x = nn.functional.leaky_relu(torch.baddbmm(bias, x, weight))
+        return torch.baddbmm(self.biases[-1], x, self.weights[-1]).transpose(0, 1)
+
+
+class Replay:
+    """The last `rounds` rounds of episodes, one in each of E environments: raw k and c_j.
+
+    A view is stored once, as the successor of its predecessor. `state_dict` holds the starts and
+    the actions only: the physics is deterministic, and `load_state_dict` plays it again.
+    """
+
+    def __init__(self, env, rounds):
+        task, E, m = env.task, env.num_envs, len(env.task.thresholds)
+        self.env, self.count, T, n = env, 0, task.horizon, task.n_agents
+        self.views = torch.zeros(rounds, T + 1, E, n, task.view_size)
+        self.actions = torch.zeros(rounds, T, E, n, dtype=torch.uint8)
+        self.signals = torch.zeros(rounds, T, E, 1 + m)  # k, c_1 … c_m
+        self.multipliers = torch.zeros(rounds, m)  # λ when stored
+        self.starts = torch.zeros(rounds, E, n + task.n_landmarks, 2, dtype=torch.float64)
+
+    def play(self, act, multipliers, options=None):
+        """An episode of every environment under `act`(views, t), into the buffer → `Step`s."""
+        row = self.count % len(self.views)
+        views, _ = self.env.reset(options=options)
+        places = np.concatenate([self.env.positions, self.env.landmarks], 1)
+        self.starts[row] = torch.as_tensor(places)
+        self.multipliers[row] = torch.as_tensor(multipliers)
+        self.views[row, 0] = torch.as_tensor(views)
+        steps = []
+        for t in range(self.env.task.horizon):
+            actions = act(self.views[row, t], t)
+            steps.append(self.env.step(actions.numpy()))
+            self.actions[row, t] = actions
+            self.views[row, t + 1] = torch.as_tensor(steps[-1].next_observations)
+            self.signals[row, t, :, 0] = -torch.as_tensor(steps[-1].rewards[:, 0])
+            self.signals[row, t, :, 1:] = torch.as_tensor(steps[-1].costs.sum(1))
+        self.count += 1
+        return steps
+
+    def sample(self, size, generator):
+        """`size` steps → views, actions, signals, λ when stored, last of its episode?, successors."""
+        rounds, T, E, _ = self.actions.shape
+        index = torch.randint(min(self.count, rounds) * T * E, (size,), generator=generator)
+        row, last = index // (T * E), index % (T * E) // E == T - 1
+        place = index + row * E  # a round holds T + 1 views
+        views = self.views.flatten(0, 2)
+        actions = self.actions.flatten(0, 2)[index].long()
+        signals = self.signals.flatten(0, 2)[index]
+        return views[place], actions, signals, self.multipliers[row], last, views[place + E]
+
+    def state_dict(self):
+        kept = min(self.count, len(self.views))
+        names = ("starts", "actions", "multipliers")
+        return {"count": self.count} | {x: getattr(self, x)[:kept].clone() for x in names}
+
+    def load_state_dict(self, state):
+        n, kept = self.env.task.n_agents, len(state["starts"])
+        for r in range(kept):
+            self.count, places = r, state["starts"][r].numpy()
+            options = {"positions": places[:, :n], "landmarks": places[:, n:]}
+            self.play(lambda _, t, a=state["actions"][r].long(): a[t], state["multipliers"][r], options)
+        self.count = state["count"]
+
+
+class MACAAC:
+    """The learner: `iterate()` runs one iteration and returns its log as a dict of floats.
+
+    `env` is a `NavigationVectorEnv` with discrete actions, `seed` a `SeedSequence`.
+    """
+
+    std = 1.0  # actions are drawn from π itself
+
+    def __init__(self, env, config, seed):
+        task = env.task
+        if task.actions != "discrete":
+            raise ValueError(f"{config.algo} needs actions='discrete', got {task.actions!r}")
+        self.env, self.config, self.task, self.iteration = env, config, task, 0
+        env.autoreset = False
+        weights, noise = (int(s.generate_state(1)[0]) for s in seed.spawn(2))
+        self.generator = torch.Generator().manual_seed(noise)
+        m, sizes = len(task.thresholds), (task.view_size, task.action_size)
+        self.attends = config.algo != "maddpg-c"
+        with torch.random.fork_rng():
+            torch.manual_seed(weights)
+            self.actor = actor_of(task, config)
+            if self.attends:
+                heads = (1 + m) * task.action_size
+                self.critic = AttentionCritic(*sizes, heads, config.hidden_critic, config.attention_heads)
+            else:
+                self.critic = JointCritic(task.n_agents, *sizes, 1 + m, config.hidden_critic)
+        self.target = deepcopy(self.critic).requires_grad_(False)
+        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), eps=1e-5)
+        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), eps=1e-5)
+        self.replay = Replay(env, config.buffer_episodes // config.num_envs)
+        limits = np.maximum(0, np.array(task.thresholds) - config.tighten)
+        self.multipliers = Multipliers(
+            limits, config.multiplier_rate, config.multiplier_start * (config.algo != "maac")
+        )
+        length = (1 - task.discount**task.horizon) / (1 - task.discount)
+        self.unit = torch.tensor([length, *np.maximum(1.0, task.thresholds)])  # of the heads
+
+    @property
+    def temperature(self):
+        """Price of a nat of entropy in this iteration, in units of k."""
+        c = self.config
+        done = self.iteration / c.iterations
+        return c.temperature_start ** (1 - done) * c.temperature_end**done
+
+    def draw(self, logits):
+        """Actions (…) ∼ softmax(logits (…, A))."""
+        noise = torch.rand(logits.shape, generator=self.generator).clamp_min(1e-20)
+        return (logits - (-noise.log()).log()).argmax(-1)
+
+    def values(self, critic, views, actions):
+        """Q of every own action, (B, N, 1 + m, A), given the others' actions (B, N)."""
+        heads = len(self.unit), self.task.action_size
+        q = critic(views, one_hot(actions, self.task.action_size).float()).unflatten(-1, heads)
+        return q * self.unit[:, None]
+
+    def joint(self, critic, views, actions, mine=None):
+        """MADDPG's Q of the joint action, (B, N, 1 + m); `mine` (B, N, A) replaces a critic's own."""
+        actions = one_hot(actions, self.task.action_size).float().expand(self.task.n_agents, -1, -1, -1)
+        if mine is not None:
+            itself = torch.eye(self.task.n_agents)[:, None, :, None]
+            actions = torch.where(itself > 0, mine[None], actions)
+        return critic(views, actions) * self.unit
+
+    def targets(self, signals, stored, last, successors):
+        """y (B, N, 1 + m) of a batch, from the target critic and the policy now."""
+        c = self.config
+        if c.stale_multiplier:
+            signals = torch.cat([priced(signals, stored)[:, None], signals[:, 1:]], 1)
+        ends = last & (self.task.horizon_is_terminal and not c.no_episode_end)
+        logits = self.actor(successors)
+        actions = self.draw(logits)
+        if self.attends:
+            log_policy = logits.log_softmax(-1)
+            policy = log_policy.exp()[:, :, None]
+            next_values = (self.values(self.target, successors, actions) * policy).sum(-1)
+            bonus = self.temperature * (policy[:, :, 0] * log_policy).sum(-1)  # −entropy ≤ 0
+            if c.wrong_entropy_sign:
+                next_values = next_values - bonus[..., None]
+            else:
+                next_values[..., 0] += bonus
+        else:
+            next_values = self.joint(self.target, successors, actions)
+        return q_targets(signals, next_values, (~ends).float(), self.task.discount)
+
+    def critic_step(self, views, actions, targets):
+        """Descend the squared errors of all heads → their means and mean values, (1 + m,) each."""
+        if self.attends:
+            q = own(self.values(self.critic, views, actions), actions)
+        else:
+            q = self.joint(self.critic, views, actions)
+        errors = ((q - targets) / self.unit).square().mean((0, 1))
+        self.descend(self.critic_optimizer, errors.sum(), self.critic, 1.0)
+        return errors.detach(), q.detach().mean((0, 1))
+
+    def actor_step(self, views, actions):
+        """Descend the priced cost less the price of entropy → mean entropy (nats)."""
+        λ = torch.as_tensor(self.multipliers.values, dtype=torch.float32)
+        if self.config.stale_multiplier:
+            λ = torch.zeros_like(λ)  # head 0 holds it already
+        sign = -1.0 if self.config.wrong_entropy_sign else 1.0
+        logits = self.actor(views)
+        log_policy = logits.log_softmax(-1)
+        policy = log_policy.exp()
+        if self.attends:
+            chosen = self.draw(logits.detach())
+            with torch.no_grad():
+                q = self.values(self.critic, views, chosen).transpose(-1, -2)
+                gain = counterfactual_advantage(priced(q, λ), policy)
+                gain = gain + sign * self.temperature * log_policy
+            log_chosen, gain = (x.gather(-1, chosen[..., None]) for x in (log_policy, gain))
+            loss = (log_chosen * gain).mean()
+        else:
+            noise = torch.rand(logits.shape, generator=self.generator).clamp_min(1e-20)
+            soft = (logits - (-noise.log()).log()).softmax(-1)
+            hard = one_hot(soft.argmax(-1), soft.shape[-1]) + soft - soft.detach()  # straight through
+            cost = priced(self.joint(self.critic, views, actions, hard), λ)
+            loss = (cost + sign * self.temperature * (policy * log_policy).sum(-1)).mean()
+        self.descend(self.actor_optimizer, loss, self.actor, 0.5)
+        return -(policy * log_policy).sum(-1).detach().mean()
+
+    def descend(self, optimizer, loss, network, norm):
+        parameters = list(network.parameters())
+        gradients = torch.autograd.grad(loss, parameters)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        nn.utils.clip_grad_norm_(parameters, norm)
+        optimizer.step()
+
+    def update(self):
+        """One batch: critics, actors, targets → errors and values of the heads, entropy."""
+        views, actions, *rest = self.replay.sample(self.config.batch, self.generator)
+        with torch.no_grad():
+            targets = self.targets(*rest)
+        errors, values = self.critic_step(views, actions, targets)
+        entropy = self.actor_step(views, actions)
+        with torch.no_grad():
+            now, late = list(self.critic.parameters()), list(self.target.parameters())
+            torch._foreach_lerp_(late, now, self.config.target_rate)
+        return torch.cat([errors, values, entropy[None]])
+
+    def iterate(self):
+        """One iteration, steps 1 to 3 above → its log."""
+        c, m = self.config, len(self.task.thresholds)
+        share = 1 - 0.9 * self.iteration / c.iterations
+        self.actor_optimizer.param_groups[0]["lr"] = share * c.learning_rate_actor
+        self.critic_optimizer.param_groups[0]["lr"] = share * c.learning_rate_critic
+        with torch.no_grad():
+            act = lambda views, t: self.draw(self.actor(views))  # noqa: E731
+            steps = self.replay.play(act, self.multipliers.values)
+        names = ("rewards", "costs", "terminated", "truncated")
+        data = {x: torch.as_tensor(np.stack([getattr(s, x) for s in steps])).float() for x in names}
+        log = episode_means(data, self.task.discount)
+        row = (self.replay.count - 1) % len(self.replay.views)
+        self.critic.scale.update(self.replay.views[row])
+        self.target.scale.load_state_dict(self.critic.scale.state_dict())
+        learned = torch.stack([self.update() for _ in range(c.updates)]).mean(0).tolist()
+        values = learned[1 + m : 2 + 2 * m]
+        if c.algo != "maac":
+            episodes = [log[f"cost_{j}"] for j in range(m)]
+            self.multipliers.update(values[1:] if c.replayed_constraint else episodes)
+        self.iteration += 1
+        steps = self.iteration * c.num_envs * self.task.horizon
+        log = {"iteration": self.iteration, "env_steps": steps} | log
+        log |= {f"lambda_{j}": float(λ) for j, λ in enumerate(self.multipliers.values)}
+        names = ["reward", *(f"cost_{j}" for j in range(m))]
+        log |= {f"error_{n}": x for n, x in zip(names, learned, strict=False)}
+        log |= {f"q_{n}": x for n, x in zip(names, values, strict=True)}
+        return log | {"entropy": learned[-1], "temperature": self.temperature}
+
+    def checkpoint(self):
+        """What plays: the actor's weights."""
+        return {"actor": self.actor.state_dict(), "std": self.std, "iteration": self.iteration}
+
+    def state_dict(self):
+        """All that is needed to go on as if never stopped."""
+        return {name: getattr(self, name).state_dict() for name in PARTS} | {
+            "generator": self.generator.get_state(),
+            "world": json.dumps(self.env.rng.bit_generator.state),
+            "iteration": self.iteration,
+        }
+
+    def load_state_dict(self, state):
+        for name in PARTS:
+            getattr(self, name).load_state_dict(state[name])
+        self.generator.set_state(state["generator"])
+        self.env.rng.bit_generator.state = json.loads(state["world"])
+        self.iteration = state["iteration"]
+
+
+PARTS = ("actor", "critic", "target", "actor_optimizer", "critic_optimizer", "multipliers", "replay")
