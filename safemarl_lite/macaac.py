@@ -9,13 +9,13 @@ Costs k and c_j are the team's and are *minimised*; λ_j ≥ 0 is the price of c
 Head 0 of a critic is Q^k, head j is Q^{c_j}; both belong to an agent i and to a joint action.
 Axis order: batch B (of replayed steps), agent N, head 1 + m, action A. One iteration is
 
-    1. an episode of L steps in each of μ environments with a_i ∼ π(· | o_i), into the buffer  (11–23)
-    2. `updates` times: a batch from the buffer; the critics descend                           (25–27)
+    1. an episode of L steps in each of μ environments with a_i ∼ π(· | o_i), into the buffer (11–23)
+    2. `updates` times: a batch from the buffer; the critics descend (25–27)
            (Q^x_i(o, a) − y^x_i)²,   y^x_i = x + γ E_{a′∼π}[Q̄^x_i(o′, a′)]
-       and the actors descend                                                                  (28)
+       and the actors descend (28)
            E_{a∼π}[log π(a_i | o_i) · (Q_i(o, a) − Σ_b π(b | o_i) Q_i(o, (b, a_{−i})) + …)]
        with Q = Q^k + Σ_j λ_j Q^{c_j}: the *current* λ, whatever it was when the step was stored
-    3. λ_j ← max(0, λ_j + β (Ĵ_{c_j} − α_j)), Ĵ_{c_j} from the episodes of step 1: slower      (29–30)
+    3. λ_j ← max(0, λ_j + β (Ĵ_{c_j} − α_j)), Ĵ_{c_j} from the episodes of step 1 (29–30)
 
 (in brackets the lines of Algorithm 1). The switches of `MACAACConfig` that default to False do
 what the authors' public code does instead. MADDPG-C keeps the loop and changes the parts: a critic
@@ -33,12 +33,22 @@ import torch
 from torch import nn
 from torch.nn.functional import one_hot
 
-from .critics import AttentionCritic, Normaliser
+from .critics import AttentionCritic, JointCritic
 from .lagrangian import Multipliers
 from .mappo import actor_of, episode_means
+from .replay import Replay
 
 Algo = Literal["macaac", "maddpg-c", "maac"]
 SWITCHES = ("stale_multiplier", "replayed_constraint", "wrong_entropy_sign", "no_episode_end")
+PARTS = (
+    "replay",
+    "actor",
+    "critic",
+    "target",
+    "actor_optimizer",
+    "critic_optimizer",
+    "multipliers",
+)
 
 
 @dataclass(frozen=True)
@@ -119,91 +129,6 @@ def own(q, actions):
     return q.gather(-1, index).squeeze(-1)
 
 
-class JointCritic(nn.Module):
-    """MADDPG's critics: one multilayer perceptron per agent over all views and actions.
-
-    views (B, N, O), actions (N, B, N, A), one joint action for each critic → (B, N, heads). The N
-    networks are one batch of matrices.
-    """
-
-    def __init__(self, n_agents, view_size, action_size, heads, hidden=64):
-        super().__init__()
-        self.scale = Normaliser(view_size)
-        sizes = [n_agents * (view_size + action_size), hidden, hidden, heads]
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for a, b in zip(sizes[:-1], sizes[1:], strict=True):
-            bound = a**-0.5
-            self.weights.append(torch.empty(n_agents, a, b).uniform_(-bound, bound))
-            self.biases.append(torch.zeros(n_agents, 1, b))
-
-    def forward(self, views, actions):
-        seen = self.scale(views).flatten(1).expand(len(actions), -1, -1)
-        x = torch.cat([seen, actions.flatten(2)], -1)  # (N, B, inputs)
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            x = nn.functional.leaky_relu(torch.baddbmm(bias, x, weight))
-        return torch.baddbmm(self.biases[-1], x, self.weights[-1]).transpose(0, 1)
-
-
-class Replay:
-    """The last `rounds` rounds of episodes, one in each of E environments: raw k and c_j.
-
-    A view is stored once, as the successor of its predecessor. `state_dict` holds the starts and
-    the actions only: the physics is deterministic, and `load_state_dict` plays it again.
-    """
-
-    def __init__(self, env, rounds):
-        task, E, m = env.task, env.num_envs, len(env.task.thresholds)
-        self.env, self.count, T, n = env, 0, task.horizon, task.n_agents
-        self.views = torch.zeros(rounds, T + 1, E, n, task.view_size)
-        self.actions = torch.zeros(rounds, T, E, n, dtype=torch.uint8)
-        self.signals = torch.zeros(rounds, T, E, 1 + m)  # k, c_1 … c_m
-        self.multipliers = torch.zeros(rounds, m)  # λ when stored
-        self.starts = torch.zeros(rounds, E, n + task.n_landmarks, 2, dtype=torch.float64)
-
-    def play(self, act, multipliers, options=None):
-        """An episode of every environment under `act`(views, t), into the buffer → `Step`s."""
-        row = self.count % len(self.views)
-        views, _ = self.env.reset(options=options)
-        places = np.concatenate([self.env.positions, self.env.landmarks], 1)
-        self.starts[row] = torch.as_tensor(places)
-        self.multipliers[row] = torch.as_tensor(multipliers)
-        self.views[row, 0] = torch.as_tensor(views)
-        steps = []
-        for t in range(self.env.task.horizon):
-            actions = act(self.views[row, t], t)
-            steps.append(self.env.step(actions.numpy()))
-            self.actions[row, t] = actions
-            self.views[row, t + 1] = torch.as_tensor(steps[-1].next_observations)
-            self.signals[row, t, :, 0] = -torch.as_tensor(steps[-1].rewards[:, 0])
-            self.signals[row, t, :, 1:] = torch.as_tensor(steps[-1].costs.sum(1))
-        self.count += 1
-        return steps
-
-    def sample(self, size, generator):
-        """`size` steps → views, actions, signals, λ when stored, last of its episode?, successors."""
-        rounds, T, E, _ = self.actions.shape
-        index = torch.randint(min(self.count, rounds) * T * E, (size,), generator=generator)
-        row, last = index // (T * E), index % (T * E) // E == T - 1
-        place = index + row * E  # a round holds T + 1 views
-        views = self.views.flatten(0, 2)
-        actions = self.actions.flatten(0, 2)[index].long()
-        signals = self.signals.flatten(0, 2)[index]
-        return views[place], actions, signals, self.multipliers[row], last, views[place + E]
-
-    def state_dict(self):
-        kept = min(self.count, len(self.views))
-        names = ("starts", "actions", "multipliers")
-        return {"count": self.count} | {x: getattr(self, x)[:kept].clone() for x in names}
-
-    def load_state_dict(self, state):
-        n, kept = self.env.task.n_agents, len(state["starts"])
-        for r in range(kept):
-            self.count, places = r, state["starts"][r].numpy()
-            options = {"positions": places[:, :n], "landmarks": places[:, n:]}
-            self.play(lambda _, t, a=state["actions"][r].long(): a[t], state["multipliers"][r], options)
-        self.count = state["count"]
-
-
 class MACAAC:
     """The learner: `iterate()` runs one iteration and returns its log as a dict of floats.
 
@@ -227,7 +152,8 @@ class MACAAC:
             self.actor = actor_of(task, config)
             if self.attends:
                 heads = (1 + m) * task.action_size
-                self.critic = AttentionCritic(*sizes, heads, config.hidden_critic, config.attention_heads)
+                size = config.hidden_critic, config.attention_heads
+                self.critic = AttentionCritic(*sizes, heads, *size)
             else:
                 self.critic = JointCritic(task.n_agents, *sizes, 1 + m, config.hidden_critic)
         self.target = deepcopy(self.critic).requires_grad_(False)
@@ -248,10 +174,14 @@ class MACAAC:
         done = self.iteration / c.iterations
         return c.temperature_start ** (1 - done) * c.temperature_end**done
 
+    def gumbel(self, logits):
+        """Logits (…, A) with Gumbel noise: their argmax is a draw from softmax(logits)."""
+        noise = torch.rand(logits.shape, generator=self.generator).clamp_min(1e-20)
+        return logits - (-noise.log()).log()
+
     def draw(self, logits):
         """Actions (…) ∼ softmax(logits (…, A))."""
-        noise = torch.rand(logits.shape, generator=self.generator).clamp_min(1e-20)
-        return (logits - (-noise.log()).log()).argmax(-1)
+        return self.gumbel(logits).argmax(-1)
 
     def values(self, critic, views, actions):
         """Q of every own action, (B, N, 1 + m, A), given the others' actions (B, N)."""
@@ -259,12 +189,12 @@ class MACAAC:
         q = critic(views, one_hot(actions, self.task.action_size).float()).unflatten(-1, heads)
         return q * self.unit[:, None]
 
-    def joint(self, critic, views, actions, mine=None):
-        """MADDPG's Q of the joint action, (B, N, 1 + m); `mine` (B, N, A) replaces a critic's own."""
-        actions = one_hot(actions, self.task.action_size).float().expand(self.task.n_agents, -1, -1, -1)
-        if mine is not None:
-            itself = torch.eye(self.task.n_agents)[:, None, :, None]
-            actions = torch.where(itself > 0, mine[None], actions)
+    def joint(self, critic, views, actions, own=None):
+        """MADDPG's Q of the joint action, (B, N, 1 + m); in critic i, row i of `own` replaces a_i."""
+        n = self.task.n_agents
+        actions = one_hot(actions, self.task.action_size).float().expand(n, -1, -1, -1)
+        if own is not None:
+            actions = torch.where(torch.eye(n)[:, None, :, None] > 0, own, actions)
         return critic(views, actions) * self.unit
 
     def targets(self, signals, stored, last, successors):
@@ -316,9 +246,8 @@ class MACAAC:
             log_chosen, gain = (x.gather(-1, chosen[..., None]) for x in (log_policy, gain))
             loss = (log_chosen * gain).mean()
         else:
-            noise = torch.rand(logits.shape, generator=self.generator).clamp_min(1e-20)
-            soft = (logits - (-noise.log()).log()).softmax(-1)
-            hard = one_hot(soft.argmax(-1), soft.shape[-1]) + soft - soft.detach()  # straight through
+            soft = self.gumbel(logits).softmax(-1)
+            hard = one_hot(soft.argmax(-1), soft.shape[-1]) + soft - soft.detach()  # straight on
             cost = priced(self.joint(self.critic, views, actions, hard), λ)
             loss = (cost + sign * self.temperature * (policy * log_policy).sum(-1)).mean()
         self.descend(self.actor_optimizer, loss, self.actor, 0.5)
@@ -391,6 +320,3 @@ class MACAAC:
         self.generator.set_state(state["generator"])
         self.env.rng.bit_generator.state = json.loads(state["world"])
         self.iteration = state["iteration"]
-
-
-PARTS = ("actor", "critic", "target", "actor_optimizer", "critic_optimizer", "multipliers", "replay")
