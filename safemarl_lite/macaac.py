@@ -9,7 +9,7 @@ Costs k and c_j are the team's and are *minimised*; λ_j ≥ 0 is the price of c
 Head 0 of a critic is Q^k, head j is Q^{c_j}; both belong to an agent i and to a joint action.
 Axis order: batch B (of replayed steps), agent N, head 1 + m, action A. One iteration is
 
-    1. an episode of L steps in each of μ environments with a_i ∼ π(· | o_i), into the buffer (11–23)
+    1. an episode of L steps in each of μ environments with a_i ∼ π(· | o_i), stored (11–23)
     2. `updates` times: a batch from the buffer; the critics descend (25–27)
            (Q^x_i(o, a) − y^x_i)²,   y^x_i = x + γ E_{a′∼π}[Q̄^x_i(o′, a′)]
        and the actors descend (28)
@@ -40,15 +40,7 @@ from .replay import Replay
 
 Algo = Literal["macaac", "maddpg-c", "maac"]
 SWITCHES = ("stale_multiplier", "replayed_constraint", "wrong_entropy_sign", "no_episode_end")
-PARTS = (
-    "replay",
-    "actor",
-    "critic",
-    "target",
-    "actor_optimizer",
-    "critic_optimizer",
-    "multipliers",
-)
+PARTS = ("actor", "critic", "target", "actor_optimizer", "critic_optimizer")
 
 
 @dataclass(frozen=True)
@@ -190,7 +182,7 @@ class MACAAC:
         return q * self.unit[:, None]
 
     def joint(self, critic, views, actions, own=None):
-        """MADDPG's Q of the joint action, (B, N, 1 + m); in critic i, row i of `own` replaces a_i."""
+        """MADDPG's Q of the joint action, (B, N, 1 + m); row i of `own` replaces critic i's a_i."""
         n = self.task.n_agents
         actions = one_hot(actions, self.task.action_size).float().expand(n, -1, -1, -1)
         if own is not None:
@@ -308,14 +300,16 @@ class MACAAC:
 
     def state_dict(self):
         """All that is needed to go on as if never stopped."""
-        return {name: getattr(self, name).state_dict() for name in PARTS} | {
+        return {
+            name: getattr(self, name).state_dict() for name in (*PARTS, "multipliers", "replay")
+        } | {
             "generator": self.generator.get_state(),
             "world": json.dumps(self.env.rng.bit_generator.state),
             "iteration": self.iteration,
         }
 
     def load_state_dict(self, state):
-        for name in PARTS:
+        for name in (*PARTS, "multipliers", "replay"):
             getattr(self, name).load_state_dict(state[name])
         self.generator.set_state(state["generator"])
         self.env.rng.bit_generator.state = json.loads(state["world"])

@@ -216,7 +216,7 @@ def training(axes, logs, threshold, first="success"):
         for axis, name in zip(axes, (first, "cost", "lambda_0"), strict=True):
             shade = {"cost": COST, "lambda_0": PRICE}.get(name, REWARD)
             axis.plot(steps, log[name], linestyle=line, color=shade, label=label, linewidth=1.2)
-    axes[0].set(ylabel=first)
+    axes[0].set(ylabel=first.replace("_", ", "))
     if first == "success":
         axes[0].set(ylabel="success rate", ylim=(-0.02, 1.02))
     axes[1].set(ylabel="Ĵ_c (discounted cost)", yscale="symlog")
