@@ -105,9 +105,9 @@ class AttentionCritic(nn.Module):
 
         query, key = split(self.query(own)), split(self.key(pair))
         value = split(nn.functional.leaky_relu(self.value(pair)))
-        itself = torch.eye(n, dtype=torch.bool)
-        score = (query @ key.transpose(-1, -2) / d**0.5).masked_fill(itself, -1e9)
-        weights = score.softmax(-1).masked_fill(itself, 0.0)  # a lone agent: none
+        score = query @ key.transpose(-1, -2) / d**0.5
+        weights = (score - score.amax(-1, keepdim=True).detach()).exp() * (1 - torch.eye(n))
+        weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-30)  # a lone agent: none
         others = (weights @ value).transpose(-2, -3).flatten(-2)
         values = self.net(torch.cat([own, others], -1))
         return (values, weights) if return_weights else values
