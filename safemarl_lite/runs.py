@@ -155,6 +155,8 @@ def train(kind, task, config, seed, folder, resume=False, quiet=False, stop=None
     state = read_checkpoint(folder, "last.pt") if resume else None
     env_type, learner_type = KINDS[kind][1], LEARNERS[config.algo][1]
     world, learning, held_out = np.random.SeedSequence(seed).spawn(3)
+    if config.algo in get_args(mappo.Algo) and getattr(task, "actions", "") == "discrete":
+        raise ValueError(f"{config.algo} needs actions='continuous', got 'discrete'")
     env = env_type(task, config.num_envs, world)
     learner = learner_type(env, config, learning)
     folder.mkdir(parents=True, exist_ok=True)
