@@ -55,15 +55,16 @@ class MACAACConfig:
     buffer_episodes: int = 12_800
     learning_rate_actor: float = 1e-3  # both fall linearly to a tenth
     learning_rate_critic: float = 1e-3
-    target_rate: float = 0.01  # Q̄ ← Q̄ + rate · (Q − Q̄) at every update
+    target_rate: float = 0.04  # Q̄ ← Q̄ + rate · (Q − Q̄) at every update
     temperature_start: float = 0.1  # price of a nat of entropy in units of k, falls geometrically
-    temperature_end: float = 0.01
+    temperature_end: float = 0.02
     hidden_actor: int = 64
     hidden_critic: int = 64
     attention_heads: int = 4
     shared_actor: bool = True  # False: one actor per agent, the paper's θ_i
     multiplier_start: float = 0.0
     multiplier_rate: float = 0.02  # β
+    violation_cap: float = 1.0  # of Ĵ_c − α in one step of λ
     tighten: float = 0.2  # the learner aims at α − tighten
     faithful: bool = False
     stale_multiplier: bool = False  # stores k + Σ λ_j c_j: old steps keep the price of their time
@@ -153,9 +154,9 @@ class MACAAC:
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), eps=1e-5)
         self.replay = Replay(env, config.buffer_episodes // config.num_envs)
         limits = np.maximum(0, np.array(task.thresholds) - config.tighten)
-        self.multipliers = Multipliers(
-            limits, config.multiplier_rate, config.multiplier_start * (config.algo != "maac")
-        )
+        start = config.multiplier_start * (config.algo != "maac")
+        rate, cap = config.multiplier_rate, config.violation_cap
+        self.multipliers = Multipliers(limits, rate, start, cap=cap)
         length = (1 - task.discount**task.horizon) / (1 - task.discount)
         self.unit = torch.tensor([length, *np.maximum(1.0, task.thresholds)])  # of the heads
 
