@@ -158,7 +158,8 @@ class MACAAC:
         rate, cap = config.multiplier_rate, config.violation_cap
         self.multipliers = Multipliers(limits, rate, start, cap=cap)
         length = (1 - task.discount**task.horizon) / (1 - task.discount)
-        self.unit = torch.tensor([length, *np.maximum(1.0, task.thresholds)])  # of the heads
+        unit = [length, *np.maximum(1.0, task.thresholds)]
+        self.unit = torch.tensor(unit, dtype=torch.float32)  # what the heads count in
 
     @property
     def temperature(self):
