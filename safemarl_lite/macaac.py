@@ -40,7 +40,9 @@ from .replay import Replay
 
 Algo = Literal["macaac", "maddpg-c", "maac"]
 SWITCHES = ("stale_multiplier", "replayed_constraint", "wrong_entropy_sign", "no_episode_end")
-PARTS = ("actor", "critic", "target", "actor_optimizer", "critic_optimizer")
+STORED = ("rewards", "costs", "terminated", "truncated")
+PARTS = ("actor", "critic", "target", "actor_optimizer", "critic_optimizer",
+         "multipliers", "replay")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,11 @@ class MACAACConfig:
             if kind is float and not 0 <= value < float("inf"):
                 raise ValueError(f"{name} must be ≥ 0 and finite, got {value!r}")
         if self.buffer_episodes < self.num_envs:
-            raise ValueError(f"buffer_episodes must be at least num_envs = {self.num_envs}, "
-                             f"got {self.buffer_episodes}")  # fmt: skip
+            given = f"{self.num_envs}, got {self.buffer_episodes}"
+            raise ValueError(f"buffer_episodes must be at least num_envs = {given}")
         if not 0 < self.temperature_end <= self.temperature_start:
-            raise ValueError(f"temperature must fall and stay positive, got "
-                             f"{self.temperature_start} to {self.temperature_end}")  # fmt: skip
+            given = f"{self.temperature_start} to {self.temperature_end}"
+            raise ValueError(f"temperature must fall and stay positive, got {given}")
         for name in SWITCHES if self.faithful else ():
             object.__setattr__(self, name, True)
 
@@ -144,9 +146,8 @@ class MACAAC:
             torch.manual_seed(weights)
             self.actor = actor_of(task, config)
             if self.attends:
-                heads = (1 + m) * task.action_size
-                size = config.hidden_critic, config.attention_heads
-                self.critic = AttentionCritic(*sizes, heads, *size)
+                rest = (1 + m) * task.action_size, config.hidden_critic, config.attention_heads
+                self.critic = AttentionCritic(*sizes, *rest)
             else:
                 self.critic = JointCritic(task.n_agents, *sizes, 1 + m, config.hidden_critic)
         self.target = deepcopy(self.critic).requires_grad_(False)
@@ -225,8 +226,7 @@ class MACAAC:
     def actor_step(self, views, actions):
         """Descend the priced cost less the price of entropy → mean entropy (nats)."""
         λ = torch.as_tensor(self.multipliers.values, dtype=torch.float32)
-        if self.config.stale_multiplier:
-            λ = torch.zeros_like(λ)  # head 0 holds it already
+        λ = λ * (not self.config.stale_multiplier)  # else head 0 holds it already
         sign = -1.0 if self.config.wrong_entropy_sign else 1.0
         logits = self.actor(views)
         log_policy = logits.log_softmax(-1)
@@ -249,9 +249,8 @@ class MACAAC:
 
     def descend(self, optimizer, loss, network, norm):
         parameters = list(network.parameters())
-        gradients = torch.autograd.grad(loss, parameters)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+        optimizer.zero_grad()
+        loss.backward(inputs=parameters)
         nn.utils.clip_grad_norm_(parameters, norm)
         optimizer.step()
 
@@ -276,16 +275,14 @@ class MACAAC:
         with torch.no_grad():
             act = lambda views, t: self.draw(self.actor(views))  # noqa: E731
             steps = self.replay.play(act, self.multipliers.values)
-        names = ("rewards", "costs", "terminated", "truncated")
-        data = {x: torch.as_tensor(np.stack([getattr(s, x) for s in steps])).float() for x in names}
+        data = {x: torch.tensor(np.stack([getattr(s, x) for s in steps])).float() for x in STORED}
         log = episode_means(data, self.task.discount)
-        row = (self.replay.count - 1) % len(self.replay.views)
-        self.critic.scale.update(self.replay.views[row])
+        self.critic.scale.update(self.replay.newest())
         self.target.scale.load_state_dict(self.critic.scale.state_dict())
         learned = torch.stack([self.update() for _ in range(c.updates)]).mean(0).tolist()
         values = learned[1 + m : 2 + 2 * m]
+        episodes = [log[f"cost_{j}"] for j in range(m)]
         if c.algo != "maac":
-            episodes = [log[f"cost_{j}"] for j in range(m)]
             self.multipliers.update(values[1:] if c.replayed_constraint else episodes)
         self.iteration += 1
         steps = self.iteration * c.num_envs * self.task.horizon
@@ -302,16 +299,13 @@ class MACAAC:
 
     def state_dict(self):
         """All that is needed to go on as if never stopped."""
-        return {
-            name: getattr(self, name).state_dict() for name in (*PARTS, "multipliers", "replay")
-        } | {
-            "generator": self.generator.get_state(),
-            "world": json.dumps(self.env.rng.bit_generator.state),
-            "iteration": self.iteration,
-        }
+        state = {name: getattr(self, name).state_dict() for name in PARTS}
+        world = json.dumps(self.env.rng.bit_generator.state)
+        noise = self.generator.get_state()
+        return state | {"world": world, "generator": noise, "iteration": self.iteration}
 
     def load_state_dict(self, state):
-        for name in (*PARTS, "multipliers", "replay"):
+        for name in PARTS:
             getattr(self, name).load_state_dict(state[name])
         self.generator.set_state(state["generator"])
         self.env.rng.bit_generator.state = json.loads(state["world"])

@@ -42,6 +42,10 @@ class Replay:
         self.count += 1
         return steps
 
+    def newest(self):
+        """The views of the last round played, (T + 1, E, N, O)."""
+        return self.views[(self.count - 1) % len(self.views)]
+
     def sample(self, size, generator):
         """`size` steps → views, actions, signals, stored λ, last of its episode?, successors."""
         rounds, T, E, _ = self.actions.shape

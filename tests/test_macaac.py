@@ -254,7 +254,7 @@ def test_every_multiplier_follows_its_own_estimate(replayed):
     for i in range(3):
         log = one.iterate()
         estimate = [log[f"q_cost_{j}" if replayed else f"cost_{j}"] for j in range(2)]
-        λ = np.maximum(0, λ + 0.25 * (np.array(estimate) - limits))
+        λ = np.maximum(0, λ + 0.25 * np.minimum(np.array(estimate) - limits, 1.0))  # capped
         assert np.allclose(λ, [log["lambda_0"], log["lambda_1"]])
         if i == 0:  # until λ is used, the switch changes nothing else
             other.iterate()
