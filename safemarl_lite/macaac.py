@@ -56,10 +56,10 @@ class MACAACConfig:
     batch: int = 512  # replayed steps of an update
     buffer_episodes: int = 12_800
     learning_rate_actor: float = 1e-3  # both fall linearly to a tenth
-    learning_rate_critic: float = 1e-3
-    target_rate: float = 0.04  # Q̄ ← Q̄ + rate · (Q − Q̄) at every update
-    temperature_start: float = 0.1  # price of a nat of entropy in units of k, falls geometrically
-    temperature_end: float = 0.02
+    learning_rate_critic: float = 3e-3
+    target_rate: float = 0.1  # Q̄ ← Q̄ + rate · (Q − Q̄) at every update
+    temperature_start: float = 0.05  # price of a nat of entropy in units of k, falls geometrically
+    temperature_end: float = 0.01
     hidden_actor: int = 64
     hidden_critic: int = 64
     attention_heads: int = 4
@@ -159,8 +159,8 @@ class MACAAC:
         rate, cap = config.multiplier_rate, config.violation_cap
         self.multipliers = Multipliers(limits, rate, start, cap=cap)
         length = (1 - task.discount**task.horizon) / (1 - task.discount)
-        unit = [length, *np.maximum(1.0, task.thresholds)]
-        self.unit = torch.tensor(unit, dtype=torch.float32)  # what the heads count in
+        unit = [length / 5, *np.maximum(1.0, task.thresholds)]  # heads of like spread share a trunk
+        self.unit = torch.tensor(unit, dtype=torch.float32)
 
     @property
     def temperature(self):
