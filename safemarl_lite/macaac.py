@@ -17,10 +17,9 @@ Axis order: batch B (of replayed steps), agent N, head 1 + m, action A. One iter
        with Q = Q^k + Σ_j λ_j Q^{c_j}: the *current* λ, whatever it was when the step was stored
     3. λ_j ← max(0, λ_j + β (Ĵ_{c_j} − α_j)), Ĵ_{c_j} from the episodes of step 1 (29–30)
 
-(in brackets the lines of Algorithm 1). The switches of `MACAACConfig` that default to False do
-what the authors' public code does instead. MADDPG-C keeps the loop and changes the parts: a critic
-of its own for each agent, over all views and actions, differentiated through a Gumbel-softmax
-action. MAAC keeps λ = 0.
+(in brackets the lines of Algorithm 1). The last four switches of `MACAACConfig` do what the
+authors' public code does instead. MADDPG-C keeps the loop and changes the parts: for each agent a
+critic over all views and actions, differentiated through a Gumbel-softmax action. MAAC: λ = 0.
 """
 
 import json
@@ -40,9 +39,7 @@ from .replay import Replay
 
 Algo = Literal["macaac", "maddpg-c", "maac"]
 SWITCHES = ("stale_multiplier", "replayed_constraint", "wrong_entropy_sign", "no_episode_end")
-STORED = ("rewards", "costs", "terminated", "truncated")
-PARTS = ("actor", "critic", "target", "actor_optimizer", "critic_optimizer",
-         "multipliers", "replay")  # fmt: skip
+PARTS = "actor critic target actor_optimizer critic_optimizer multipliers replay".split()
 
 
 @dataclass(frozen=True)
@@ -77,9 +74,8 @@ class MACAACConfig:
     eval_episodes: int = 1000
 
     def __post_init__(self):
-        algos = get_args(Algo)
-        if self.algo not in algos:
-            raise ValueError(f"algo must be one of {', '.join(algos)}, got {self.algo!r}")
+        if self.algo not in get_args(Algo):
+            raise ValueError(f"algo must be one of {', '.join(get_args(Algo))}, got {self.algo!r}")
         for name, kind in self.__annotations__.items():
             value = getattr(self, name)
             if kind is int and (type(value) is not int or value < 1):
@@ -87,11 +83,9 @@ class MACAACConfig:
             if kind is float and not 0 <= value < float("inf"):
                 raise ValueError(f"{name} must be ≥ 0 and finite, got {value!r}")
         if self.buffer_episodes < self.num_envs:
-            given = f"{self.num_envs}, got {self.buffer_episodes}"
-            raise ValueError(f"buffer_episodes must be at least num_envs = {given}")
+            raise ValueError(f"buffer_episodes must be ≥ num_envs, got {self.buffer_episodes}")
         if not 0 < self.temperature_end <= self.temperature_start:
-            given = f"{self.temperature_start} to {self.temperature_end}"
-            raise ValueError(f"temperature must fall and stay positive, got {given}")
+            raise ValueError(f"temperature_end must be in (0, start], got {self.temperature_end}")
         for name in SWITCHES if self.faithful else ():
             object.__setattr__(self, name, True)
 
@@ -125,7 +119,7 @@ def own(q, actions):
 
 
 class MACAAC:
-    """The learner: `iterate()` runs one iteration and returns its log as a dict of floats.
+    """The learner: `iterate()` runs one iteration → its log, a dict of floats.
 
     `env` is a `NavigationVectorEnv` with discrete actions, `seed` a `SeedSequence`.
     """
@@ -154,10 +148,11 @@ class MACAAC:
         self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), eps=1e-5)
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), eps=1e-5)
         self.replay = Replay(env, config.buffer_episodes // config.num_envs)
-        limits = np.maximum(0, np.array(task.thresholds) - config.tighten)
+        aims = np.maximum(0, np.array(task.thresholds) - config.tighten)
         start = config.multiplier_start * (config.algo != "maac")
-        rate, cap = config.multiplier_rate, config.violation_cap
-        self.multipliers = Multipliers(limits, rate, start, cap=cap)
+        self.multipliers = Multipliers(
+            aims, config.multiplier_rate, start, cap=config.violation_cap
+        )
         length = (1 - task.discount**task.horizon) / (1 - task.discount)
         unit = [length / 5, *np.maximum(1.0, task.thresholds)]  # heads of like spread share a trunk
         self.unit = torch.tensor(unit, dtype=torch.float32)
@@ -165,8 +160,7 @@ class MACAAC:
     @property
     def temperature(self):
         """Price of a nat of entropy in this iteration, in units of k."""
-        c = self.config
-        done = self.iteration / c.iterations
+        c, done = self.config, self.iteration / self.config.iterations
         return c.temperature_start ** (1 - done) * c.temperature_end**done
 
     def gumbel(self, logits):
@@ -205,20 +199,16 @@ class MACAAC:
             policy = log_policy.exp()[:, :, None]
             next_values = (self.values(self.target, successors, actions) * policy).sum(-1)
             bonus = self.temperature * (policy[:, :, 0] * log_policy).sum(-1)  # −entropy ≤ 0
-            if c.wrong_entropy_sign:
-                next_values = next_values - bonus[..., None]
-            else:
-                next_values[..., 0] += bonus
+            heads, sign = (slice(None), -1.0) if c.wrong_entropy_sign else (slice(1), 1.0)
+            next_values[..., heads] += sign * bonus[..., None]
         else:
             next_values = self.joint(self.target, successors, actions)
         return q_targets(signals, next_values, (~ends).float(), self.task.discount)
 
     def critic_step(self, views, actions, targets):
         """Descend the squared errors of all heads → their means and mean values, (1 + m,) each."""
-        if self.attends:
-            q = own(self.values(self.critic, views, actions), actions)
-        else:
-            q = self.joint(self.critic, views, actions)
+        q = (self.values if self.attends else self.joint)(self.critic, views, actions)
+        q = own(q, actions) if self.attends else q
         errors = ((q - targets) / self.unit).square().mean((0, 1))
         self.descend(self.critic_optimizer, errors.sum(), self.critic, 1.0)
         return errors.detach(), q.detach().mean((0, 1))
@@ -248,10 +238,10 @@ class MACAAC:
         return -(policy * log_policy).sum(-1).detach().mean()
 
     def descend(self, optimizer, loss, network, norm):
-        parameters = list(network.parameters())
+        """A step down the loss, of this network only; its gradient is clipped to `norm`."""
         optimizer.zero_grad()
-        loss.backward(inputs=parameters)
-        nn.utils.clip_grad_norm_(parameters, norm)
+        loss.backward(inputs=list(network.parameters()))
+        nn.utils.clip_grad_norm_(network.parameters(), norm)
         optimizer.step()
 
     def update(self):
@@ -262,8 +252,8 @@ class MACAAC:
         errors, values = self.critic_step(views, actions, targets)
         entropy = self.actor_step(views, actions)
         with torch.no_grad():
-            now, late = list(self.critic.parameters()), list(self.target.parameters())
-            torch._foreach_lerp_(late, now, self.config.target_rate)
+            for late, now in zip(self.target.parameters(), self.critic.parameters(), strict=True):
+                late.lerp_(now, self.config.target_rate)
         return torch.cat([errors, values, entropy[None]])
 
     def iterate(self):
@@ -273,15 +263,14 @@ class MACAAC:
         self.actor_optimizer.param_groups[0]["lr"] = share * c.learning_rate_actor
         self.critic_optimizer.param_groups[0]["lr"] = share * c.learning_rate_critic
         with torch.no_grad():
-            act = lambda views, t: self.draw(self.actor(views))  # noqa: E731
-            steps = self.replay.play(act, self.multipliers.values)
-        data = {x: torch.tensor(np.stack([getattr(s, x) for s in steps])).float() for x in STORED}
-        log = episode_means(data, self.task.discount)
+            played = self.replay.play(
+                lambda o, t: self.draw(self.actor(o)), self.multipliers.values
+            )
+        log = episode_means(played, self.task.discount)
         self.critic.scale.update(self.replay.newest())
         self.target.scale.load_state_dict(self.critic.scale.state_dict())
         learned = torch.stack([self.update() for _ in range(c.updates)]).mean(0).tolist()
-        values = learned[1 + m : 2 + 2 * m]
-        episodes = [log[f"cost_{j}"] for j in range(m)]
+        values, episodes = learned[1 + m : 2 + 2 * m], [log[f"cost_{j}"] for j in range(m)]
         if c.algo != "maac":
             self.multipliers.update(values[1:] if c.replayed_constraint else episodes)
         self.iteration += 1
@@ -300,9 +289,8 @@ class MACAAC:
     def state_dict(self):
         """All that is needed to go on as if never stopped."""
         state = {name: getattr(self, name).state_dict() for name in PARTS}
-        world = json.dumps(self.env.rng.bit_generator.state)
-        noise = self.generator.get_state()
-        return state | {"world": world, "generator": noise, "iteration": self.iteration}
+        state["world"] = json.dumps(self.env.rng.bit_generator.state)
+        return state | {"generator": self.generator.get_state(), "iteration": self.iteration}
 
     def load_state_dict(self, state):
         for name in PARTS:

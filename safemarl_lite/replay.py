@@ -24,7 +24,10 @@ class Replay:
         self.starts = torch.zeros(rounds, E, n + task.n_landmarks, 2, dtype=torch.float64)
 
     def play(self, act, multipliers, options=None):
-        """An episode of every environment under `act`(views, t), into the buffer → `Step`s."""
+        """An episode of every environment under `act`(views, t), into the buffer.
+
+        Returns what `mappo.episode_means` reads, a dict of tensors (T, E, …).
+        """
         row = self.count % len(self.views)
         views, _ = self.env.reset(options=options)
         places = np.concatenate([self.env.positions, self.env.landmarks], 1)
@@ -40,7 +43,8 @@ class Replay:
             self.signals[row, t, :, 0] = -torch.as_tensor(steps[-1].rewards[:, 0])
             self.signals[row, t, :, 1:] = torch.as_tensor(steps[-1].costs.sum(1))
         self.count += 1
-        return steps
+        names = ("rewards", "costs", "terminated", "truncated")
+        return {x: torch.tensor(np.stack([getattr(s, x) for s in steps])).float() for x in names}
 
     def newest(self):
         """The views of the last round played, (T + 1, E, N, O)."""

@@ -449,7 +449,7 @@ def test_the_command_line_refuses_in_one_line(tmp_path, capsys):
         (*train, "--actions", "continuous", *out): "actions='discrete'",
         (*train, "--algo", "mappo-lagrangian", "--actions", "discrete", *out): "continuous",
         (*train, "--batch", "0", *out): "batch must be an integer ≥ 1",
-        (*train, "--buffer-episodes", "3", *out): "at least num_envs",
+        (*train, "--buffer-episodes", "3", *out): "≥ num_envs",
         (*train, "--temperature-end", "0", *out): "temperature",
         (*train, "--hidden-critic", "30", *out): "multiple of attention_heads",
         (*train, "--out", run): "holds a run already",
