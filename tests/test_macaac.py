@@ -263,7 +263,7 @@ def test_every_multiplier_follows_its_own_estimate(replayed):
             assert not np.allclose(one.multipliers.values, other.multipliers.values)
     loose = learner(task=replace(TASK, thresholds=(90.0, 90.0)), multiplier_start=0.3,
                     replayed_constraint=replayed)  # fmt: skip
-    assert loose.iterate()["lambda_0"] == 0  # it falls where there is room
+    assert loose.iterate()["lambda_0"] < 0.3  # it falls where there is room
 
 
 @pytest.mark.parametrize("algo", ["macaac", "maddpg-c"])
