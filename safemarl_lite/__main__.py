@@ -8,20 +8,21 @@ import io
 import json
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, make_dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from .mappo import MAPPOConfig
-from .swarm import SwarmTask
+from . import mappo
+from .runs import KINDS, LEARNERS, ON_NAVIGATION
 
 
 @dataclass(frozen=True)
-class TrainSwarm:
-    """Train the drone swarm, then certify it."""
+class Train:
+    """Train on a task, then certify the result."""
 
     out: Path
     """Run folder to make."""
@@ -32,8 +33,6 @@ class TrainSwarm:
     """Torch threads of the update."""
     episodes: int = 2000
     """Held-out episodes of the certificate."""
-    task: SwarmTask = SwarmTask()
-    config: MAPPOConfig = MAPPOConfig()
 
     def __call__(self):
         import torch
@@ -41,12 +40,32 @@ class TrainSwarm:
         from . import runs, show
 
         torch.set_num_threads(self.threads)
-        runs.train("swarm", self.task, self.config, self.seed, self.out, self.resume)
+        kind = runs.kind_of(self.task)
+        runs.train(kind, self.task, self.config, self.seed, self.out, self.resume)
         result = runs.certify(runs.load(self.out), self.episodes)
         runs.write(self.out / "result.json", json.dumps(result, indent=1))
         show.certificate(self.out).savefig(self.out / "certificate.png", dpi=110)
         print_result(result)
         print(f"picture: {self.out / 'certificate.png'}")
+
+
+def train_command(kind, words):
+    """`Train` with the fields of the task and of the learner that `words` ask for."""
+    words = [part for word in words for part in word.split("=", 1)]
+    default = "mappo-lagrangian" if kind == "swarm" else "macaac"
+    algo = dict(zip(words, words[1:], strict=False)).get("--algo", default)
+    on_policy = algo in get_args(mappo.Algo)
+    allowed = [a for a in LEARNERS if kind == "navigation" or a in get_args(mappo.Algo)]
+    if algo not in allowed:
+        fail(f"--algo must be one of {', '.join(allowed)}, got {algo!r}")
+    task, config = KINDS[kind][0](), LEARNERS[algo][0]()
+    if kind == "navigation" and on_policy:
+        task, config = replace(task, actions="continuous"), ON_NAVIGATION
+    fields = [(x, type(v), field(default=v)) for x, v in (("task", task), ("config", config))]
+    about = f"{Train.__doc__} --algo {{{','.join(allowed)}}} decides which options there are."
+    return make_dataclass(
+        "Train", fields, bases=(Train,), frozen=True, namespace={"__doc__": about}
+    )
 
 
 @dataclass(frozen=True)
@@ -76,7 +95,7 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Watch:
-    """Render one flight of a trained run through Bullet's camera, as an animated GIF."""
+    """Render one episode of a trained run as an animated GIF."""
 
     run: Positional[Path]
     out: Path = Path("flight.gif")
@@ -94,7 +113,8 @@ class Watch:
 def print_result(r):
     """The certificate in words."""
     cost, rate = r["discounted_cost"], r["violation_rate"]
-    print(f"{r['episodes']} held-out episodes, seed {r['seed']}: success {r['success_rate']:.4f}")
+    print(f"{r['episodes']} held-out episodes, seed {r['seed']}: success {r['success_rate']:.4f}, "
+          f"return {r['return_mean']:.3f}")  # fmt: skip
     print(f"discounted cost {cost['mean']:.4f}, 99 % upper bound {cost['upper99']:.4f}")
     print(f"episodes with a violation {rate['mean']:.4f}, 99 % upper bound {rate['upper99']:.4f}")
     verdict = "CERTIFIED: expected cost within" if r["certified"] else "NOT certified for"
@@ -112,7 +132,8 @@ def main(argv=None):
 
 def parse(argv):
     """The command object of the given words; `--help` prints and exits 0."""
-    tree = {"train": {"swarm": TrainSwarm}, "evaluate": Evaluate, "watch": Watch}
+    train = {kind: partial(train_command, kind) for kind in KINDS}
+    tree = {"train": train, "evaluate": Evaluate, "watch": Watch}
     path = []
     while isinstance(tree, dict):
         word = argv[len(path)] if len(path) < len(argv) else ""
@@ -127,6 +148,8 @@ def parse(argv):
             fail(f"{word!r} is not a command; choose from {', '.join(tree)}")
         path.append(word)
         tree = tree[word]
+    if isinstance(tree, partial):
+        tree = tree(argv[len(path) :])
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

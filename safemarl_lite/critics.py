@@ -155,7 +155,33 @@ class AttentionCritic(nn.Module):
         value = split(nn.functional.leaky_relu(self.value(pair)))
         itself = torch.eye(n, dtype=torch.bool, device=o.device)
         score = (query @ key.transpose(-1, -2) / d**0.5).masked_fill(itself, -1e9)
-        weights = score.softmax(-1).masked_fill(itself, 0.0)  # a lone agent: none
+        weights = (score - score.amax(-1, keepdim=True).detach()).exp().masked_fill(itself, 0.0)
+        weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-30)  # a lone agent: none
         others = (weights @ value).transpose(-2, -3).flatten(-2)
         values = self.net(torch.cat([own, others], -1))
         return (values, weights) if return_weights else values
+
+
+class JointCritic(nn.Module):
+    """MADDPG's critics: one multilayer perceptron per agent over all views and actions.
+
+    views (B, N, O), actions (N, B, N, A), one joint action for each critic → (B, N, heads). The N
+    networks are one batch of matrices.
+    """
+
+    def __init__(self, n_agents, view_size, action_size, heads, hidden=64):
+        super().__init__()
+        self.scale = Normaliser(view_size)
+        sizes = [n_agents * (view_size + action_size), hidden, hidden, heads]
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+            bound = a**-0.5
+            self.weights.append(torch.empty(n_agents, a, b).uniform_(-bound, bound))
+            self.biases.append(torch.zeros(n_agents, 1, b))
+
+    def forward(self, views, actions):
+        seen = self.scale(views).flatten(1).expand(len(actions), -1, -1)
+        x = torch.cat([seen, actions.flatten(2)], -1)  # (N, B, inputs)
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            x = nn.functional.leaky_relu(torch.baddbmm(bias, x, weight))
+        return torch.baddbmm(self.biases[-1], x, self.weights[-1]).transpose(0, 1)

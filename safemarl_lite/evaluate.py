@@ -5,6 +5,8 @@ discounted cost C = Σ_t γ^t c_t (what the threshold τ is about), episode cost
 any c_t > 0, success = terminated. Episodes are independent draws, run to their end.
 """
 
+from functools import partial
+
 import numpy as np
 import torch
 from scipy import stats
@@ -17,17 +19,17 @@ def clopper_pearson(count, n, level=LEVEL):
     return 1.0 if count == n else float(stats.beta.ppf(level, count + 1, n - count))
 
 
-def upper_bound(costs, level=LEVEL):
+def upper_bound(costs, level=LEVEL, least=2.0):
     """Upper confidence bound of E[C] from independent episodes' costs C ≥ 0, (n,), n ≥ 2.
 
     The larger of two: Student's t bound with Johnson's correction for skewness (1978, eq. 2.6;
     asymptotic in n, assumes a finite third moment), and the exact Clopper–Pearson bound of
-    P(C > 0) times the mean cost of the episodes that had one (2, one close pair, where none had),
-    so that a sample without a violation is no proof of zero.
+    P(C > 0) times the mean cost of the episodes that had one (`least`, the cost of one violation,
+    where none had), so that a sample without a violation is no proof of zero.
     """
     costs, n = np.asarray(costs, float), len(costs)
     hit = costs[costs > 0]
-    floor = clopper_pearson(len(hit), n, level) * (hit.mean() if len(hit) else 2.0)
+    floor = clopper_pearson(len(hit), n, level) * (hit.mean() if len(hit) else least)
     deviation = costs.std(ddof=1)
     if deviation == 0:
         return float(max(floor, costs.mean()))
@@ -40,14 +42,15 @@ def rollout(act, env, seed=None, record=False):
     """One episode of every environment of `env` (made with autoreset=False) under `act`.
 
     `act` maps observations (E, N, O) to actions. Returns a dict of arrays (E, …): `discounted`
-    and `episode` cost (E, m), `reward` (mean over agents), `success`, `length`, `contacts`; with
-    `record`, also `positions` (T, E, N, 3), `costs` (T, E, m) and `obstacles` (E, M, 3).
+    and `episode` cost (E, m), `reward` and `gain` (its sum and discounted sum, mean over agents),
+    `success`, `length`, `contacts`; with `record`, also `positions` (T + 1, E, N, D), `costs`
+    (T, E, m) and what stands in the world: `obstacles` or `landmarks` (E, M, D).
     """
     observations, _ = env.reset(seed)
     size, m = env.num_envs, len(env.task.thresholds)
     alive, weight = np.ones(size, bool), 1.0
     out = {"discounted": np.zeros((size, m)), "episode": np.zeros((size, m))}
-    out |= {name: np.zeros(size) for name in ("reward", "success", "length", "contacts")}
+    out |= {name: np.zeros(size) for name in ("reward", "gain", "success", "length", "contacts")}
     frames = [env.positions.copy()], []
     for _ in range(env.task.horizon):
         step = env.step(act(observations))
@@ -55,6 +58,7 @@ def rollout(act, env, seed=None, record=False):
         out["discounted"] += weight * costs
         out["episode"] += costs
         out["reward"] += alive * step.rewards.mean(1)
+        out["gain"] += weight * alive * step.rewards.mean(1)
         out["contacts"] += alive * step.contacts
         out["success"] += alive & step.terminated
         out["length"] += alive
@@ -68,7 +72,8 @@ def rollout(act, env, seed=None, record=False):
             break
     if record:
         out |= {"positions": np.array(frames[0]), "costs": np.array(frames[1])}
-        out["obstacles"] = env.obstacles.copy()
+        name = "obstacles" if hasattr(env, "obstacles") else "landmarks"
+        out[name] = getattr(env, name).copy()
     return out
 
 
@@ -94,17 +99,18 @@ def evaluate(act, make_env, episodes, seed, wave=250):
         {
             "mean": float(c.mean()),
             "error": float(c.std(ddof=1) / episodes**0.5),
-            "upper99": upper_bound(c, level),
+            "upper99": upper_bound(c, level, task.violation_cost),
             "threshold": tau,
         }
         for c, tau in zip(all_["discounted"].T, task.thresholds, strict=True)
     ]
+    bound = partial(upper_bound, least=task.violation_cost)
     violations = int((episode > 0).sum())
     return {
         "episodes": episodes,
         "success_rate": float(all_["success"].mean()),
-        "discounted_cost": {"mean": float(total.mean()), "upper99": upper_bound(total)},
-        "episode_cost": {"mean": float(episode.mean()), "upper99": upper_bound(episode)},
+        "discounted_cost": {"mean": float(total.mean()), "upper99": bound(total)},
+        "episode_cost": {"mean": float(episode.mean()), "upper99": bound(episode)},
         "violation_rate": {
             "mean": violations / episodes,
             "upper99": clopper_pearson(violations, episodes),
@@ -112,6 +118,7 @@ def evaluate(act, make_env, episodes, seed, wave=250):
         "cost_per_step": float(episode.sum() / all_["length"].sum()),
         "contacts": int(all_["contacts"].sum()),
         "return_mean": float(all_["reward"].mean()),
+        "return_discounted": float(all_["gain"].mean()),
         "episode_length_mean": float(all_["length"].mean()),
         "threshold": task.threshold,
         "constraints": constraints,
@@ -122,20 +129,27 @@ def evaluate(act, make_env, episodes, seed, wave=250):
 class Policy:
     """A trained actor: `policy(observations: dict) -> actions: dict`, agent by agent.
 
-    deterministic: the mean of the Gaussian; otherwise a sample, from `generator`. It flies any
-    number of agents that fills its view as in training; `for_task` refuses the others.
+    deterministic: the mean of the Gaussian, or the likeliest of discrete actions; otherwise a
+    sample, from `generator`. It flies any number of agents that fills its view as in training.
     """
 
     def __init__(self, actor, task, std, deterministic=True, seed=0):
         self.actor, self.task, self.std = actor, task, std
         self.deterministic = deterministic
+        self.discrete = getattr(task, "actions", None) == "discrete"
         self.generator = torch.Generator().manual_seed(seed)
 
     def act(self, observations):
-        """Actions (…, N, A) in [−1, 1] for observations (…, N, O)."""
+        """Actions (…, N, A) in [−1, 1], or integers (…, N), for observations (…, N, O)."""
         with torch.no_grad():
             view = torch.as_tensor(np.asarray(observations), dtype=torch.float32)
             action = self.actor(view)
+            if self.discrete and self.deterministic:
+                return action.argmax(-1).numpy()
+            if self.discrete:
+                chances = action.softmax(-1).flatten(0, -2)
+                chosen = torch.multinomial(chances, 1, generator=self.generator)
+                return chosen.view(action.shape[:-1]).numpy()
             if not self.deterministic:
                 action += self.std * torch.randn(action.shape, generator=self.generator)
         return action.clamp(-1, 1).numpy()

@@ -45,6 +45,8 @@ class NavigationTask:
     actions: Literal["discrete", "continuous"] = "discrete"
     horizon_is_terminal: bool = True  # else truncated there, and learners bootstrap
 
+    violation_cost = 1.0  # the least that one violation costs, undiscounted
+
     def __post_init__(self):
         for name in ("n_agents", "n_landmarks", "horizon"):
             value = getattr(self, name)

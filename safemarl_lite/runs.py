@@ -11,17 +11,36 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
+from . import macaac, mappo
 from .evaluate import Policy, evaluate
-from .mappo import MAPPO, MAPPOConfig, actor_of
-from .swarm import SwarmTask, SwarmVectorEnv
+from .navigation import NavigationEnv, NavigationTask, NavigationVectorEnv
+from .swarm import SwarmEnv, SwarmTask, SwarmVectorEnv
 
-KINDS = {"swarm": (SwarmTask, SwarmVectorEnv, MAPPOConfig, MAPPO)}
+KINDS = {  # of task: its settings, a batch of it, one of it
+    "swarm": (SwarmTask, SwarmVectorEnv, SwarmEnv),
+    "navigation": (NavigationTask, NavigationVectorEnv, NavigationEnv),
+}
+LEARNERS = dict.fromkeys(get_args(mappo.Algo), (mappo.MAPPOConfig, mappo.MAPPO))
+LEARNERS |= dict.fromkeys(get_args(macaac.Algo), (macaac.MACAACConfig, macaac.MACAAC))
+ON_NAVIGATION = mappo.MAPPOConfig(  # what suits 25 steps without a place to reach
+    iterations=110,
+    num_envs=512,
+    rollout_steps=25,
+    hold=0,
+    multiplier_start=0.0,
+    multiplier_rate=0.02,
+    multiplier_growth=0.0,
+    violation_cap=float("inf"),
+    tighten=0.2,
+    eval_episodes=1000,
+)
 
 
 class RunError(ValueError):
@@ -44,7 +63,7 @@ def read_config(folder):
     path = Path(folder) / "config.json"
     try:
         stored = json.loads(path.read_text())
-        task_type, _, config_type, _ = KINDS[stored["kind"]]
+        task_type, config_type = KINDS[stored["kind"]][0], LEARNERS[stored["config"]["algo"]][0]
         task = task_type(**{k: _tuple(v) for k, v in stored["task"].items()})
         return stored["kind"], stored["seed"], task, config_type(**stored["config"])
     except FileNotFoundError:
@@ -71,9 +90,11 @@ def read_checkpoint(folder, name="best.pt"):
 
 def load(folder, n_drones=None, deterministic=True, seed=0, name="best.pt"):
     """The trained policy of a run folder; `n_drones` flies it with another number of drones."""
-    _, _, task, config = read_config(folder)
+    kind, _, task, config = read_config(folder)
     state = read_checkpoint(folder, name)
-    if n_drones is not None and n_drones != task.n_drones:
+    if n_drones is not None and n_drones != task.n_agents:
+        if kind != "swarm":
+            raise RunError(f"{folder} is no swarm: its views hold exactly {task.n_agents} agents")
         full = min(task.n_drones, task.n_neighbours + 1)
         if not config.shared_actor:
             raise RunError(
@@ -86,7 +107,7 @@ def load(folder, n_drones=None, deterministic=True, seed=0, name="best.pt"):
             )
         task = type(task)(**asdict(task) | {"n_drones": n_drones})
     try:
-        actor = actor_of(task, config)
+        actor = mappo.actor_of(task, config)
         actor.load_state_dict(state["actor"])
         return Policy(actor, task, state["std"], deterministic, seed)
     except (KeyError, RuntimeError) as error:
@@ -94,10 +115,15 @@ def load(folder, n_drones=None, deterministic=True, seed=0, name="best.pt"):
         raise RunError(f"{folder}/{name} does not fit its config.json: {reason[:80]}") from None
 
 
+def kind_of(task):
+    """The name in KINDS of a task."""
+    return next(kind for kind, (task_type, *_) in KINDS.items() if isinstance(task, task_type))
+
+
 def certify(policy, episodes=2000, seed=12345):
     """`evaluate` for a loaded policy, on its own task → dict with the task."""
-    env_type = next(e for t, e, _, _ in KINDS.values() if isinstance(policy.task, t))
     task = policy.task
+    env_type = KINDS[kind_of(task)][1]
     result = evaluate(
         policy.act, lambda n, s: env_type(task, n, s, autoreset=False), episodes, seed
     )
@@ -127,11 +153,13 @@ def train(kind, task, config, seed, folder, resume=False, quiet=False, stop=None
     elif (folder / "config.json").exists():
         raise RunError(f"{folder} holds a run already; choose another --out, or --resume it")
     state = read_checkpoint(folder, "last.pt") if resume else None
-    folder.mkdir(parents=True, exist_ok=True)
-    _, env_type, _, learner_type = KINDS[kind]
+    env_type, learner_type = KINDS[kind][1], LEARNERS[config.algo][1]
     world, learning, held_out = np.random.SeedSequence(seed).spawn(3)
+    if config.algo in get_args(mappo.Algo) and getattr(task, "actions", "") == "discrete":
+        raise ValueError(f"{config.algo} needs actions='continuous', got 'discrete'")
     env = env_type(task, config.num_envs, world)
     learner = learner_type(env, config, learning)
+    folder.mkdir(parents=True, exist_ok=True)
     best, rows = (-1.0, 0.0), []
     if resume:
         learner.load_state_dict(state["learner"])
@@ -170,7 +198,7 @@ def train(kind, task, config, seed, folder, resume=False, quiet=False, stop=None
                 write(folder / "last.pt", checkpoint | {
                     "learner": learner.state_dict(), "best": best, "rows": rows})  # fmt: skip
             bar.set_postfix_str(
-                f"success {log['success']:.2f}, Ĵ_c {log['cost']:.3g}, λ {log['lambda_0']:.3g}"
+                f"return {log['return']:.3g}, Ĵ_c {log['cost']:.3g}, λ {log['lambda_0']:.3g}"
             )
     finally:
         board.close()

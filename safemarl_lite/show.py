@@ -17,7 +17,7 @@ from ipywidgets import Dropdown, FloatSlider, Image, VBox
 from . import as_printed, runs
 from .cmdp import RING, solve_lp
 from .evaluate import rollout
-from .swarm import SwarmEnv, SwarmVectorEnv
+from .navigation_task import RADIUS
 
 REWARD, COST, PRICE, THRESHOLD = "#0072B2", "#D55E00", "#009E73", "#000000"
 CONSTRAINTS = ("#D55E00", "#CC79A7", "#E69F00")  # one for each constraint
@@ -197,15 +197,28 @@ def flight(axis, task, positions, obstacles, until=None):
     axis.view_init(elev=24, azim=-62)
 
 
-def training(axes, logs, threshold):
-    """Success, Ĵ_c and λ against environment steps; logs: label → columns of progress.csv."""
+def tracks(axis, positions, landmarks):
+    """Draw an episode of navigation from above: positions (T, N, 2), landmarks (L, 2)."""
+    for agent in range(positions.shape[1]):
+        axis.plot(*positions[:, agent].T, color=REWARD, linestyle=("-", "--", "-.", ":")[agent % 4])
+    axis.plot(*positions[0].T, "o", color="white", markeredgecolor=REWARD, markersize=5)
+    for place in positions[-1]:
+        axis.add_patch(plt.Circle(place, RADIUS, color=REWARD, alpha=0.4, linewidth=0))
+    axis.plot(*landmarks.T, "x", color=THRESHOLD, markersize=7)
+    axis.set(aspect="equal", xlabel="x", ylabel="y", xlim=(-1.4, 1.4), ylim=(-1.4, 1.4))
+
+
+def training(axes, logs, threshold, first="success"):
+    """`first`, Ĵ_c and λ against environment steps; logs: label → columns of progress.csv."""
     styles = ("-", "--", "-.", ":", (0, (3, 1, 1, 1, 1, 1)))
     for (label, log), line in zip(logs.items(), styles * 3, strict=False):
         steps = np.array(log["env_steps"]) / 1e6
-        for axis, name in zip(axes, ("success", "cost", "lambda_0"), strict=True):
-            shade = {"success": REWARD, "cost": COST, "lambda_0": PRICE}[name]
+        for axis, name in zip(axes, (first, "cost", "lambda_0"), strict=True):
+            shade = {"cost": COST, "lambda_0": PRICE}.get(name, REWARD)
             axis.plot(steps, log[name], linestyle=line, color=shade, label=label, linewidth=1.2)
-    axes[0].set(ylabel="success rate", ylim=(-0.02, 1.02))
+    axes[0].set(ylabel=first.replace("_", ", "))
+    if first == "success":
+        axes[0].set(ylabel="success rate", ylim=(-0.02, 1.02))
     axes[1].set(ylabel="Ĵ_c (discounted cost)", yscale="symlog")
     axes[1].set_yscale("symlog", linthresh=threshold)
     axes[2].set(ylabel="multiplier λ")
@@ -225,28 +238,35 @@ def certificate(folder, seed=7):
     folder = Path(folder)
     policy = runs.load(folder)
     result = json.loads((folder / "result.json").read_text())
-    env = SwarmVectorEnv(policy.task, 1, seed, autoreset=False)
+    kind = runs.kind_of(policy.task)
+    env = runs.KINDS[kind][1](policy.task, 1, seed, autoreset=False)
     flown = rollout(policy.act, env, record=True)
     env.close()
     fig = plt.figure(figsize=(10, 6.2))
     top, bottom = fig.add_gridspec(2, 1, height_ratios=(1.7, 1))
-    axis = fig.add_subplot(top, projection="3d")
-    flight(axis, policy.task, flown["positions"][:, 0], flown["obstacles"][0])
+    axis = fig.add_subplot(top, projection="3d" if kind == "swarm" else None)
+    if kind == "swarm":
+        flight(axis, policy.task, flown["positions"][:, 0], flown["obstacles"][0])
+    else:
+        tracks(axis, flown["positions"][:, 0], flown["landmarks"][0])
     log = read_log(folder / "progress.csv")
     axes = [fig.add_subplot(cell) for cell in bottom.subgridspec(1, 3)]
-    training(axes, {"this run": log}, sum(policy.task.thresholds))
+    first, done = "success", f"success {result['success_rate']:.1%} of {result['episodes']}"
+    if kind == "navigation":
+        first, done = "return_discounted", f"mean return {result['return_mean']:.2f}"
+    training(axes, {"this run": log}, sum(policy.task.thresholds), first)
     cost = result["discounted_cost"]
     verdict = "certified" if result["certified"] else "NOT certified"
     fig.suptitle(
         f"{verdict}: E[discounted cost] ≤ {cost['upper99']:.3f} with 99 % confidence, "
-        f"τ = {policy.task.threshold}; success {result['success_rate']:.1%} of {result['episodes']}"
+        f"τ = {policy.task.threshold}; {done}"
     )
     return fig
 
 
 def fly(policy, seed=0):
-    """One flight seen by Bullet's camera → list of PIL images, one a control step."""
-    env = SwarmEnv(policy.task, render_mode="rgb_array")
+    """One episode as the task's camera sees it → list of PIL images, one a step."""
+    env = runs.KINDS[runs.kind_of(policy.task)][2](policy.task, render_mode="rgb_array")
     observations, _ = env.reset(seed=seed)
     frames = [PIL.Image.fromarray(env.render())]
     while env.agents:

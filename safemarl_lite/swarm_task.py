@@ -149,6 +149,8 @@ class SwarmTask:
     n_neighbours: int = 4  # drones in a view, nearest first
     n_obstacles_seen: int = 3  # obstacles in a view, nearest first
 
+    violation_cost = 2.0  # the least that a close pair costs
+
     def __post_init__(self):
         for name in ("target", "start"):
             point = np.asarray(getattr(self, name), float)

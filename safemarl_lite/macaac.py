@@ -1,0 +1,300 @@
+"""MACAAC, MADDPG-C and MAAC: off-policy constrained actor–critics for discrete actions.
+
+Notebook: `06_attention_actor_critic`. Sources: Parnika et al. 2021 (arXiv 2101.02349, Algorithm 1),
+Iqbal & Sha 2019 (MAAC: attention, counterfactual baseline), Lowe et al. 2017 (MADDPG).
+
+    min_π E[Σ γ^t k_t]   subject to   E[Σ γ^t c_{j,t}] ≤ α_j,   j = 1 … m
+
+Costs k and c_j are the team's and are *minimised*; λ_j ≥ 0 is the price of c_j in units of k.
+Head 0 of a critic is Q^k, head j is Q^{c_j}; both belong to an agent i and to a joint action.
+Axis order: batch B (of replayed steps), agent N, head 1 + m, action A. One iteration is
+
+    1. an episode of L steps in each of μ environments with a_i ∼ π(· | o_i), stored (11–23)
+    2. `updates` times: a batch from the buffer; the critics descend (25–27)
+           (Q^x_i(o, a) − y^x_i)²,   y^x_i = x + γ E_{a′∼π}[Q̄^x_i(o′, a′)]
+       and the actors descend (28)
+           E_{a∼π}[log π(a_i | o_i) · (Q_i(o, a) − Σ_b π(b | o_i) Q_i(o, (b, a_{−i})) + …)]
+       with Q = Q^k + Σ_j λ_j Q^{c_j}: the *current* λ, whatever it was when the step was stored
+    3. λ_j ← max(0, λ_j + β (Ĵ_{c_j} − α_j)), Ĵ_{c_j} from the episodes of step 1 (29–30)
+
+(in brackets the lines of Algorithm 1). The last four switches of `MACAACConfig` do what the
+authors' public code does instead. MADDPG-C keeps the loop and changes the parts: for each agent a
+critic over all views and actions, differentiated through a Gumbel-softmax action. MAAC: λ = 0.
+"""
+
+import json
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import one_hot
+
+from .critics import AttentionCritic, JointCritic
+from .lagrangian import Multipliers
+from .mappo import actor_of, episode_means
+from .replay import Replay
+
+Algo = Literal["macaac", "maddpg-c", "maac"]
+SWITCHES = ("stale_multiplier", "replayed_constraint", "wrong_entropy_sign", "no_episode_end")
+PARTS = "actor critic target actor_optimizer critic_optimizer multipliers replay".split()
+
+
+@dataclass(frozen=True)
+class MACAACConfig:
+    """Settings of the learner; `faithful` turns on all four switches of the authors' code."""
+
+    algo: Algo = "macaac"
+    iterations: int = 312
+    num_envs: int = 128  # μ
+    updates: int = 25  # of critics and actors after each iteration's μ episodes
+    batch: int = 512  # replayed steps of an update
+    buffer_episodes: int = 12_800
+    learning_rate_actor: float = 1e-3  # both fall linearly to a tenth
+    learning_rate_critic: float = 3e-3
+    target_rate: float = 0.1  # Q̄ ← Q̄ + rate · (Q − Q̄) at every update
+    temperature_start: float = 0.05  # price of a nat of entropy in units of k, falls geometrically
+    temperature_end: float = 0.01
+    hidden_actor: int = 64
+    hidden_critic: int = 64
+    attention_heads: int = 4
+    shared_actor: bool = True  # False: one actor per agent, the paper's θ_i
+    multiplier_start: float = 0.0
+    multiplier_rate: float = 0.02  # β
+    violation_cap: float = 1.0  # of Ĵ_c − α in one step of λ
+    tighten: float = 0.2  # the learner aims at α − tighten
+    faithful: bool = False
+    stale_multiplier: bool = False  # stores k + Σ λ_j c_j: old steps keep the price of their time
+    replayed_constraint: bool = False  # λ follows the mean of Q^{c_j} over replayed steps
+    wrong_entropy_sign: bool = False  # entropy is penalised, and counted as a constraint's cost
+    no_episode_end: bool = False  # critics bootstrap at the horizon
+    eval_every: int = 12
+    eval_episodes: int = 1000
+
+    def __post_init__(self):
+        if self.algo not in get_args(Algo):
+            raise ValueError(f"algo must be one of {', '.join(get_args(Algo))}, got {self.algo!r}")
+        for name, kind in self.__annotations__.items():
+            value = getattr(self, name)
+            if kind is int and (type(value) is not int or value < 1):
+                raise ValueError(f"{name} must be an integer ≥ 1, got {value!r}")
+            if kind is float and not 0 <= value < float("inf"):
+                raise ValueError(f"{name} must be ≥ 0 and finite, got {value!r}")
+        if self.buffer_episodes < self.num_envs:
+            raise ValueError(f"buffer_episodes must be ≥ num_envs, got {self.buffer_episodes}")
+        if not 0 < self.temperature_end <= self.temperature_start:
+            raise ValueError(f"temperature_end must be in (0, start], got {self.temperature_end}")
+        for name in SWITCHES if self.faithful else ():
+            object.__setattr__(self, name, True)
+
+
+def q_targets(signals, next_values, goes_on, discount):
+    """y = x + γ · goes_on · V̄(o′): signals (B, 1 + m), next_values (B, N, 1 + m) → (B, N, 1 + m).
+
+    goes_on (B,) is 0 where the step ended its episode, else 1.
+    """
+    return signals[:, None] + discount * goes_on[:, None, None] * next_values
+
+
+def counterfactual_advantage(q, policy):
+    """Q_i(o, (b, a_{−i})) − Σ_b′ π(b′ | o_i) Q_i(o, (b′, a_{−i})) for every action b, (…, N, A).
+
+    The baseline is what the *others'* actions lead to on average over the own one: subtracting it
+    leaves what agent i itself contributes (Foerster et al. 2018, Iqbal & Sha 2019, eq. 8).
+    """
+    return q - (policy * q).sum(-1, keepdim=True)
+
+
+def priced(q, multipliers):
+    """Q^k + Σ_j λ_j Q^{c_j}: (…, 1 + m), (…, m) → (…)."""
+    return q[..., 0] + (q[..., 1:] * multipliers).sum(-1)
+
+
+def own(q, actions):
+    """Values of the agents' own actions: (…, N, 1 + m, A), (…, N) → (…, N, 1 + m)."""
+    index = actions[..., None, None].expand(*q.shape[:-1], 1)
+    return q.gather(-1, index).squeeze(-1)
+
+
+class MACAAC:
+    """The learner: `iterate()` runs one iteration → its log, a dict of floats.
+
+    `env` is a `NavigationVectorEnv` with discrete actions, `seed` a `SeedSequence`.
+    """
+
+    std = 1.0  # actions are drawn from π itself
+
+    def __init__(self, env, config, seed):
+        task = env.task
+        if task.actions != "discrete":
+            raise ValueError(f"{config.algo} needs actions='discrete', got {task.actions!r}")
+        self.env, self.config, self.task, self.iteration = env, config, task, 0
+        env.autoreset = False
+        weights, noise = (int(s.generate_state(1)[0]) for s in seed.spawn(2))
+        self.generator = torch.Generator().manual_seed(noise)
+        m, sizes = len(task.thresholds), (task.view_size, task.action_size)
+        self.attends = config.algo != "maddpg-c"
+        with torch.random.fork_rng():
+            torch.manual_seed(weights)
+            self.actor = actor_of(task, config)
+            if self.attends:
+                rest = (1 + m) * task.action_size, config.hidden_critic, config.attention_heads
+                self.critic = AttentionCritic(*sizes, *rest)
+            else:
+                self.critic = JointCritic(task.n_agents, *sizes, 1 + m, config.hidden_critic)
+        self.target = deepcopy(self.critic).requires_grad_(False)
+        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), eps=1e-5)
+        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), eps=1e-5)
+        self.replay = Replay(env, config.buffer_episodes // config.num_envs)
+        aims = np.maximum(0, np.array(task.thresholds) - config.tighten)
+        start = config.multiplier_start * (config.algo != "maac")
+        self.multipliers = Multipliers(
+            aims, config.multiplier_rate, start, cap=config.violation_cap
+        )
+        length = (1 - task.discount**task.horizon) / (1 - task.discount)
+        unit = [length / 5, *np.maximum(1.0, task.thresholds)]  # heads of like spread share a trunk
+        self.unit = torch.tensor(unit, dtype=torch.float32)
+
+    @property
+    def temperature(self):
+        """Price of a nat of entropy in this iteration, in units of k."""
+        c, done = self.config, self.iteration / self.config.iterations
+        return c.temperature_start ** (1 - done) * c.temperature_end**done
+
+    def gumbel(self, logits):
+        """Logits (…, A) with Gumbel noise: their argmax is a draw from softmax(logits)."""
+        noise = torch.rand(logits.shape, generator=self.generator).clamp_min(1e-20)
+        return logits - (-noise.log()).log()
+
+    def draw(self, logits):
+        """Actions (…) ∼ softmax(logits (…, A))."""
+        return self.gumbel(logits).argmax(-1)
+
+    def values(self, critic, views, actions):
+        """Q of every own action, (B, N, 1 + m, A), given the others' actions (B, N)."""
+        heads = len(self.unit), self.task.action_size
+        q = critic(views, one_hot(actions, self.task.action_size).float()).unflatten(-1, heads)
+        return q * self.unit[:, None]
+
+    def joint(self, critic, views, actions, own=None):
+        """MADDPG's Q of the joint action, (B, N, 1 + m); row i of `own` replaces critic i's a_i."""
+        n = self.task.n_agents
+        actions = one_hot(actions, self.task.action_size).float().expand(n, -1, -1, -1)
+        if own is not None:
+            actions = torch.where(torch.eye(n)[:, None, :, None] > 0, own, actions)
+        return critic(views, actions) * self.unit
+
+    def targets(self, signals, stored, last, successors):
+        """y (B, N, 1 + m) of a batch, from the target critic and the policy now."""
+        c = self.config
+        if c.stale_multiplier:
+            signals = torch.cat([priced(signals, stored)[:, None], signals[:, 1:]], 1)
+        ends = last & (self.task.horizon_is_terminal and not c.no_episode_end)
+        logits = self.actor(successors)
+        actions = self.draw(logits)
+        if self.attends:
+            log_policy = logits.log_softmax(-1)
+            policy = log_policy.exp()[:, :, None]
+            next_values = (self.values(self.target, successors, actions) * policy).sum(-1)
+            bonus = self.temperature * (policy[:, :, 0] * log_policy).sum(-1)  # −entropy ≤ 0
+            heads, sign = (slice(None), -1.0) if c.wrong_entropy_sign else (slice(1), 1.0)
+            next_values[..., heads] += sign * bonus[..., None]
+        else:
+            next_values = self.joint(self.target, successors, actions)
+        return q_targets(signals, next_values, (~ends).float(), self.task.discount)
+
+    def critic_step(self, views, actions, targets):
+        """Descend the squared errors of all heads → their means and mean values, (1 + m,) each."""
+        q = (self.values if self.attends else self.joint)(self.critic, views, actions)
+        q = own(q, actions) if self.attends else q
+        errors = ((q - targets) / self.unit).square().mean((0, 1))
+        self.descend(self.critic_optimizer, errors.sum(), self.critic, 1.0)
+        return errors.detach(), q.detach().mean((0, 1))
+
+    def actor_step(self, views, actions):
+        """Descend the priced cost less the price of entropy → mean entropy (nats)."""
+        λ = torch.as_tensor(self.multipliers.values, dtype=torch.float32)
+        λ = λ * (not self.config.stale_multiplier)  # else head 0 holds it already
+        sign = -1.0 if self.config.wrong_entropy_sign else 1.0
+        logits = self.actor(views)
+        log_policy = logits.log_softmax(-1)
+        policy = log_policy.exp()
+        if self.attends:
+            chosen = self.draw(logits.detach())
+            with torch.no_grad():
+                q = self.values(self.critic, views, chosen).transpose(-1, -2)
+                gain = counterfactual_advantage(priced(q, λ), policy)
+                gain = gain + sign * self.temperature * log_policy
+            log_chosen, gain = (x.gather(-1, chosen[..., None]) for x in (log_policy, gain))
+            loss = (log_chosen * gain).mean()
+        else:
+            soft = self.gumbel(logits).softmax(-1)
+            hard = one_hot(soft.argmax(-1), soft.shape[-1]) + soft - soft.detach()  # straight on
+            cost = priced(self.joint(self.critic, views, actions, hard), λ)
+            loss = (cost + sign * self.temperature * (policy * log_policy).sum(-1)).mean()
+        self.descend(self.actor_optimizer, loss, self.actor, 0.5)
+        return -(policy * log_policy).sum(-1).detach().mean()
+
+    def descend(self, optimizer, loss, network, norm):
+        """A step down the loss, of this network only; its gradient is clipped to `norm`."""
+        optimizer.zero_grad()
+        loss.backward(inputs=list(network.parameters()))
+        nn.utils.clip_grad_norm_(network.parameters(), norm)
+        optimizer.step()
+
+    def update(self):
+        """One batch: critics, actors, targets → errors and values of the heads, entropy."""
+        views, actions, *rest = self.replay.sample(self.config.batch, self.generator)
+        with torch.no_grad():
+            targets = self.targets(*rest)
+        errors, values = self.critic_step(views, actions, targets)
+        entropy = self.actor_step(views, actions)
+        with torch.no_grad():
+            for late, now in zip(self.target.parameters(), self.critic.parameters(), strict=True):
+                late.lerp_(now, self.config.target_rate)
+        return torch.cat([errors, values, entropy[None]])
+
+    def iterate(self):
+        """One iteration, steps 1 to 3 above → its log."""
+        c, m = self.config, len(self.task.thresholds)
+        share = 1 - 0.9 * self.iteration / c.iterations
+        self.actor_optimizer.param_groups[0]["lr"] = share * c.learning_rate_actor
+        self.critic_optimizer.param_groups[0]["lr"] = share * c.learning_rate_critic
+        with torch.no_grad():
+            played = self.replay.play(
+                lambda o, t: self.draw(self.actor(o)), self.multipliers.values
+            )
+        log = episode_means(played, self.task.discount)
+        self.critic.scale.update(self.replay.newest())
+        self.target.scale.load_state_dict(self.critic.scale.state_dict())
+        learned = torch.stack([self.update() for _ in range(c.updates)]).mean(0).tolist()
+        values, episodes = learned[1 + m : 2 + 2 * m], [log[f"cost_{j}"] for j in range(m)]
+        if c.algo != "maac":
+            self.multipliers.update(values[1:] if c.replayed_constraint else episodes)
+        self.iteration += 1
+        steps = self.iteration * c.num_envs * self.task.horizon
+        log = {"iteration": self.iteration, "env_steps": steps} | log
+        log |= {f"lambda_{j}": float(λ) for j, λ in enumerate(self.multipliers.values)}
+        names = ["reward", *(f"cost_{j}" for j in range(m))]
+        log |= {f"error_{n}": x for n, x in zip(names, learned, strict=False)}
+        log |= {f"q_{n}": x for n, x in zip(names, values, strict=True)}
+        return log | {"entropy": learned[-1], "temperature": self.temperature}
+
+    def checkpoint(self):
+        """What plays: the actor's weights."""
+        return {"actor": self.actor.state_dict(), "std": self.std, "iteration": self.iteration}
+
+    def state_dict(self):
+        """All that is needed to go on as if never stopped."""
+        state = {name: getattr(self, name).state_dict() for name in PARTS}
+        state["world"] = json.dumps(self.env.rng.bit_generator.state)
+        return state | {"generator": self.generator.get_state(), "iteration": self.iteration}
+
+    def load_state_dict(self, state):
+        for name in PARTS:
+            getattr(self, name).load_state_dict(state[name])
+        self.generator.set_state(state["generator"])
+        self.env.rng.bit_generator.state = json.loads(state["world"])
+        self.iteration = state["iteration"]

@@ -1,0 +1,75 @@
+"""Replay of whole episodes, for an environment whose worlds all end together.
+
+Notebook: `06_attention_actor_critic`. Axis order: round R, time T, environment E, agent N.
+"""
+
+import numpy as np
+import torch
+
+
+class Replay:
+    """The last `rounds` rounds of episodes, one in each of E environments: raw k and c_j.
+
+    A view is stored once, as the successor of its predecessor. `state_dict` holds the starts and
+    the actions only: the physics is deterministic, and `load_state_dict` plays it again.
+    """
+
+    def __init__(self, env, rounds):
+        task, E, m = env.task, env.num_envs, len(env.task.thresholds)
+        self.env, self.count, T, n = env, 0, task.horizon, task.n_agents
+        self.views = torch.zeros(rounds, T + 1, E, n, task.view_size)
+        self.actions = torch.zeros(rounds, T, E, n, dtype=torch.uint8)
+        self.signals = torch.zeros(rounds, T, E, 1 + m)  # k, c_1 … c_m
+        self.multipliers = torch.zeros(rounds, m)  # λ when stored
+        self.starts = torch.zeros(rounds, E, n + task.n_landmarks, 2, dtype=torch.float64)
+
+    def play(self, act, multipliers, options=None):
+        """An episode of every environment under `act`(views, t), into the buffer.
+
+        Returns what `mappo.episode_means` reads, a dict of tensors (T, E, …).
+        """
+        row = self.count % len(self.views)
+        views, _ = self.env.reset(options=options)
+        places = np.concatenate([self.env.positions, self.env.landmarks], 1)
+        self.starts[row] = torch.as_tensor(places)
+        self.multipliers[row] = torch.as_tensor(multipliers)
+        self.views[row, 0] = torch.as_tensor(views)
+        steps = []
+        for t in range(self.env.task.horizon):
+            actions = act(self.views[row, t], t)
+            steps.append(self.env.step(actions.numpy()))
+            self.actions[row, t] = actions
+            self.views[row, t + 1] = torch.as_tensor(steps[-1].next_observations)
+            self.signals[row, t, :, 0] = -torch.as_tensor(steps[-1].rewards[:, 0])
+            self.signals[row, t, :, 1:] = torch.as_tensor(steps[-1].costs.sum(1))
+        self.count += 1
+        names = ("rewards", "costs", "terminated", "truncated")
+        return {x: torch.tensor(np.stack([getattr(s, x) for s in steps])).float() for x in names}
+
+    def newest(self):
+        """The views of the last round played, (T + 1, E, N, O)."""
+        return self.views[(self.count - 1) % len(self.views)]
+
+    def sample(self, size, generator):
+        """`size` steps → views, actions, signals, stored λ, last of its episode?, successors."""
+        rounds, T, E, _ = self.actions.shape
+        index = torch.randint(min(self.count, rounds) * T * E, (size,), generator=generator)
+        row, last = index // (T * E), index % (T * E) // E == T - 1
+        place = index + row * E  # a round holds T + 1 views
+        views = self.views.flatten(0, 2)
+        actions = self.actions.flatten(0, 2)[index].long()
+        signals = self.signals.flatten(0, 2)[index]
+        return views[place], actions, signals, self.multipliers[row], last, views[place + E]
+
+    def state_dict(self):
+        kept = min(self.count, len(self.views))
+        names = ("starts", "actions", "multipliers")
+        return {"count": self.count} | {x: getattr(self, x)[:kept].clone() for x in names}
+
+    def load_state_dict(self, state):
+        n = self.env.task.n_agents
+        rows = (state[name] for name in ("starts", "actions", "multipliers"))
+        for self.count, (places, actions, λ) in enumerate(zip(*rows, strict=True)):
+            options = {"positions": places[:, :n].numpy(), "landmarks": places[:, n:].numpy()}
+            self.play(lambda _, t, a=actions: a[t], λ, options)
+        self.count = state["count"]
