@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from .evaluate import Policy, evaluate
 from .mappo import MAPPO, MAPPOConfig, actor_of
-from .swarm import SwarmTask, SwarmVectorEnv
+from .swarm import InfeasibleTask, SwarmTask, SwarmVectorEnv
 
 KINDS = {"swarm": (SwarmTask, SwarmVectorEnv, MAPPOConfig, MAPPO)}
 
@@ -44,11 +44,16 @@ def read_config(folder):
     path = Path(folder) / "config.json"
     try:
         stored = json.loads(path.read_text())
+        if stored["kind"] not in KINDS:
+            allowed = ", ".join(KINDS)
+            raise RunError(f"{folder} is a run of {stored['kind']!r}, not one of {allowed}")
         task_type, _, config_type, _ = KINDS[stored["kind"]]
         task = task_type(**{k: _tuple(v) for k, v in stored["task"].items()})
         return stored["kind"], stored["seed"], task, config_type(**stored["config"])
     except FileNotFoundError:
         raise RunError(f"{folder} is no run folder: it has no config.json") from None
+    except InfeasibleTask as error:
+        raise RunError(f"{path} holds an infeasible task: {error}") from None
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise RunError(f"{path} is damaged: {type(error).__name__} {error}") from None
 
@@ -89,7 +94,7 @@ def load(folder, n_drones=None, deterministic=True, seed=0, name="best.pt"):
         actor = actor_of(task, config)
         actor.load_state_dict(state["actor"])
         return Policy(actor, task, state["std"], deterministic, seed)
-    except (KeyError, RuntimeError) as error:
+    except (LookupError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"{folder}/{name} does not fit its config.json: {reason[:80]}") from None
 
@@ -115,7 +120,8 @@ def train(kind, task, config, seed, folder, resume=False, quiet=False, stop=None
     """Train into `folder` (until iteration `stop`, if given) and return the learner's last log.
 
     Evaluates every `config.eval_every` iterations on held-out episodes; `best.pt` is the best of
-    these by `rank`, `last.pt` the last. `resume` goes on from `last.pt`, to the same numbers.
+    these by `rank`, `last.pt` the last. `resume` goes on from `last.pt`, to the same numbers; a
+    run that was stopped before its first checkpoint starts anew.
     """
     folder = Path(folder)
     if resume:
@@ -126,16 +132,22 @@ def train(kind, task, config, seed, folder, resume=False, quiet=False, stop=None
             )
     elif (folder / "config.json").exists():
         raise RunError(f"{folder} holds a run already; choose another --out, or --resume it")
-    state = read_checkpoint(folder, "last.pt") if resume else None
+    saved = any((folder / name).exists() for name in ("best.pt", "last.pt"))
+    state = read_checkpoint(folder, "last.pt") if resume and saved else None
     folder.mkdir(parents=True, exist_ok=True)
     _, env_type, _, learner_type = KINDS[kind]
     world, learning, held_out = np.random.SeedSequence(seed).spawn(3)
     env = env_type(task, config.num_envs, world)
     learner = learner_type(env, config, learning)
     best, rows = (-1.0, 0.0), []
-    if resume:
-        learner.load_state_dict(state["learner"])
-        best, rows = tuple(state["best"]), state["rows"]
+    if state is not None:
+        try:
+            learner.load_state_dict(state["learner"])
+            best, rows = tuple(state["best"]), state["rows"]
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            env.close()
+            reason = str(error).splitlines()[0]
+            raise RunError(f"{folder}/last.pt cannot be resumed: {reason[:80]}") from None
     else:
         text = {"kind": kind, "seed": seed, "task": asdict(task), "config": asdict(config)}
         write(folder / "config.json", json.dumps(text, indent=1))
