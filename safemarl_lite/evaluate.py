@@ -122,8 +122,8 @@ def evaluate(act, make_env, episodes, seed, wave=250):
 class Policy:
     """A trained actor: `policy(observations: dict) -> actions: dict`, agent by agent.
 
-    deterministic: the mean of the Gaussian; otherwise a sample, from `generator`. It flies any
-    number of agents that fills its view as in training; `for_task` refuses the others.
+    deterministic: the mean of the Gaussian; otherwise a sample, from `generator`. Which numbers
+    of agents it may fly is checked by `runs.load`.
     """
 
     def __init__(self, actor, task, std, deterministic=True, seed=0):
