@@ -39,6 +39,9 @@ class Train:
 
         from . import runs, show
 
+        if self.threads < 1 or self.episodes < 2 or self.seed < 0:
+            raise ValueError("train needs threads ≥ 1, episodes ≥ 2 and seed ≥ 0; got "
+                             f"{self.threads}, {self.episodes} and {self.seed}")  # fmt: skip
         torch.set_num_threads(self.threads)
         kind = runs.kind_of(self.task)
         runs.train(kind, self.task, self.config, self.seed, self.out, self.resume)

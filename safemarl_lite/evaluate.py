@@ -130,7 +130,7 @@ class Policy:
     """A trained actor: `policy(observations: dict) -> actions: dict`, agent by agent.
 
     deterministic: the mean of the Gaussian, or the likeliest of discrete actions; otherwise a
-    sample, from `generator`. It flies any number of agents that fills its view as in training.
+    sample, from `generator`. Which numbers of agents it may fly is checked by `runs.load`.
     """
 
     def __init__(self, actor, task, std, deterministic=True, seed=0):

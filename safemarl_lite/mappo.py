@@ -71,9 +71,19 @@ class MAPPOConfig:
             "epochs",
             "minibatches",
             "eval_every",
+            "hidden_actor",
+            "hidden_critic",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.eval_episodes < 2:
+            raise ValueError(f"eval_episodes must be at least 2, got {self.eval_episodes}")
+        if not 0 <= self.trace <= 1:
+            raise ValueError(f"trace must lie in [0, 1], got {self.trace}")
+        for name in ("multiplier_start", "multiplier_rate", "multiplier_growth",
+                     "multiplier_proportional", "violation_cap", "tighten", "hold"):  # fmt: skip
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         for name in ("learning_rate", "clip", "std_start", "std_end", "std_until"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")

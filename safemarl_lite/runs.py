@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from . import macaac, mappo
 from .evaluate import Policy, evaluate
 from .navigation import NavigationEnv, NavigationTask, NavigationVectorEnv
-from .swarm import SwarmEnv, SwarmTask, SwarmVectorEnv
+from .swarm import InfeasibleTask, SwarmEnv, SwarmTask, SwarmVectorEnv
 
 KINDS = {  # of task: its settings, a batch of it, one of it
     "swarm": (SwarmTask, SwarmVectorEnv, SwarmEnv),
@@ -63,11 +63,16 @@ def read_config(folder):
     path = Path(folder) / "config.json"
     try:
         stored = json.loads(path.read_text())
+        if stored["kind"] not in KINDS:
+            allowed = ", ".join(KINDS)
+            raise RunError(f"{folder} is a run of {stored['kind']!r}, not one of {allowed}")
         task_type, config_type = KINDS[stored["kind"]][0], LEARNERS[stored["config"]["algo"]][0]
         task = task_type(**{k: _tuple(v) for k, v in stored["task"].items()})
         return stored["kind"], stored["seed"], task, config_type(**stored["config"])
     except FileNotFoundError:
         raise RunError(f"{folder} is no run folder: it has no config.json") from None
+    except InfeasibleTask as error:
+        raise RunError(f"{path} holds an infeasible task: {error}") from None
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise RunError(f"{path} is damaged: {type(error).__name__} {error}") from None
 
@@ -110,7 +115,7 @@ def load(folder, n_drones=None, deterministic=True, seed=0, name="best.pt"):
         actor = mappo.actor_of(task, config)
         actor.load_state_dict(state["actor"])
         return Policy(actor, task, state["std"], deterministic, seed)
-    except (KeyError, RuntimeError) as error:
+    except (LookupError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"{folder}/{name} does not fit its config.json: {reason[:80]}") from None
 
@@ -141,7 +146,8 @@ def train(kind, task, config, seed, folder, resume=False, quiet=False, stop=None
     """Train into `folder` (until iteration `stop`, if given) and return the learner's last log.
 
     Evaluates every `config.eval_every` iterations on held-out episodes; `best.pt` is the best of
-    these by `rank`, `last.pt` the last. `resume` goes on from `last.pt`, to the same numbers.
+    these by `rank`, `last.pt` the last. `resume` goes on from `last.pt`, to the same numbers; a
+    run that was stopped before its first checkpoint starts anew.
     """
     folder = Path(folder)
     if resume:
@@ -152,7 +158,8 @@ def train(kind, task, config, seed, folder, resume=False, quiet=False, stop=None
             )
     elif (folder / "config.json").exists():
         raise RunError(f"{folder} holds a run already; choose another --out, or --resume it")
-    state = read_checkpoint(folder, "last.pt") if resume else None
+    saved = any((folder / name).exists() for name in ("best.pt", "last.pt"))
+    state = read_checkpoint(folder, "last.pt") if resume and saved else None
     env_type, learner_type = KINDS[kind][1], LEARNERS[config.algo][1]
     world, learning, held_out = np.random.SeedSequence(seed).spawn(3)
     if config.algo in get_args(mappo.Algo) and getattr(task, "actions", "") == "discrete":
@@ -161,9 +168,14 @@ def train(kind, task, config, seed, folder, resume=False, quiet=False, stop=None
     learner = learner_type(env, config, learning)
     folder.mkdir(parents=True, exist_ok=True)
     best, rows = (-1.0, 0.0), []
-    if resume:
-        learner.load_state_dict(state["learner"])
-        best, rows = tuple(state["best"]), state["rows"]
+    if state is not None:
+        try:
+            learner.load_state_dict(state["learner"])
+            best, rows = tuple(state["best"]), state["rows"]
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            env.close()
+            reason = str(error).splitlines()[0]
+            raise RunError(f"{folder}/last.pt cannot be resumed: {reason[:80]}") from None
     else:
         text = {"kind": kind, "seed": seed, "task": asdict(task), "config": asdict(config)}
         write(folder / "config.json", json.dumps(text, indent=1))
@@ -197,9 +209,8 @@ def train(kind, task, config, seed, folder, resume=False, quiet=False, stop=None
             if due or learner.iteration == last:
                 write(folder / "last.pt", checkpoint | {
                     "learner": learner.state_dict(), "best": best, "rows": rows})  # fmt: skip
-            bar.set_postfix_str(
-                f"return {log['return']:.3g}, Ĵ_c {log['cost']:.3g}, λ {log['lambda_0']:.3g}"
-            )
+            shown = {"success": "success", "return": "return", "cost": "Ĵ_c", "lambda_0": "λ"}
+            bar.set_postfix_str(", ".join(f"{s} {log[name]:.3g}" for name, s in shown.items()))
     finally:
         board.close()
         env.close()

@@ -22,7 +22,7 @@ from safemarl_lite.lagrangian import (
     combined_advantage,
     gae,
 )
-from safemarl_lite.mappo import MAPPOConfig, episode_means
+from safemarl_lite.mappo import MAPPO, MAPPOConfig, episode_means
 from safemarl_lite.swarm import SwarmTask
 
 SMALL = {"iterations": 3, "num_envs": 4, "rollout_steps": 25, "eval_every": 2, "eval_episodes": 4,
@@ -182,6 +182,34 @@ def test_separate_actors_fly_their_own_number_only(tmp_path):
         safemarl_lite.load(tmp_path / "own", n_drones=6)
 
 
+def test_a_run_stopped_before_its_first_checkpoint_starts_anew(tmp_path, monkeypatch):
+    torch.set_num_threads(1)
+    config, iterate = MAPPOConfig(**SMALL | {"eval_every": 3}), MAPPO.iterate
+    whole = runs.train("swarm", SwarmTask(), config, 0, tmp_path / "whole", quiet=True)
+
+    def interrupted(learner):
+        if learner.iteration == 1:
+            raise KeyboardInterrupt
+        return iterate(learner)
+
+    monkeypatch.setattr(MAPPO, "iterate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        runs.train("swarm", SwarmTask(), config, 0, tmp_path / "cut", quiet=True)
+    monkeypatch.setattr(MAPPO, "iterate", iterate)
+    again = runs.train("swarm", SwarmTask(), config, 0, tmp_path / "cut", resume=True, quiet=True)
+    assert {**again, "seconds": 0} == {**whole, "seconds": 0}
+
+
+@pytest.mark.parametrize(
+    "field",
+    [{"algo": "magic"}, {"iterations": 0}, {"eval_episodes": 1}, {"trace": 2.0},
+     {"multiplier_start": -1.0}, {"tighten": float("nan")}, {"hidden_actor": 0}, {"hold": -1}],
+)  # fmt: skip
+def test_bad_settings_are_refused(field):
+    with pytest.raises(ValueError, match=f"{next(iter(field))} must"):
+        MAPPOConfig(**field)
+
+
 def command(*words):
     return subprocess.run(
         [sys.executable, "-m", "safemarl_lite", *map(str, words)], capture_output=True, text=True
@@ -196,6 +224,14 @@ def test_the_command_line_refuses_in_one_line(run, tmp_path):
     (broken / "best.pt").write_bytes((run / "best.pt").read_bytes()[:500])
     other.joinpath("best.pt").write_bytes((run / "best.pt").read_bytes())
     config = json.loads((run / "config.json").read_text())
+    foreign, odd, cut = (tmp_path / name for name in ("foreign", "odd", "cut"))
+    for folder in (foreign, odd, cut):
+        folder.mkdir()
+        kind = {"kind": "cars"} if folder == foreign else {}
+        (folder / "config.json").write_text(json.dumps(config | kind))
+    torch.save([1.0], odd / "best.pt")  # loads, and is no checkpoint
+    torch.save({"actor": {}}, cut / "last.pt")
+    flags = [x for k, v in SMALL.items() for x in (f"--{k.replace('_', '-')}", v)]
     config["task"]["control"] = "attitude"  # weights that do not fit this task
     (other / "config.json").write_text(json.dumps(config))
     cases = {
@@ -209,6 +245,11 @@ def test_the_command_line_refuses_in_one_line(run, tmp_path):
         ("evaluate", empty): "no checkpoint",
         ("evaluate", broken): "damaged",
         ("evaluate", other): "does not fit",
+        ("evaluate", foreign): "is a run of 'cars'",
+        ("evaluate", odd): "does not fit",
+        ("train", "swarm", "--resume", "--out", cut, *flags): "cannot be resumed",
+        ("train", "swarm", "--threads", "0", "--out", tmp_path / "x"): "threads ≥ 1",
+        ("train", "swarm", "--episodes", "1", "--out", tmp_path / "x"): "episodes ≥ 2",
         ("evaluate", run, "--n-drones", "2"): "at least 5 drones",
         ("evaluate", run, "--episodes", "1"): "at least 2",
         ("watch", run, "--n-drones", "3"): "at least 5 drones",
