@@ -88,7 +88,8 @@ class Evaluate:
     def __call__(self):
         from . import runs
 
-        policy = runs.load(self.run, self.n_drones, self.deterministic and not self.stochastic)
+        mean = self.deterministic and not self.stochastic
+        policy = runs.load(self.run, self.n_drones, mean, self.seed)
         result = runs.certify(policy, self.episodes, self.seed)
         if self.as_json:
             print(json.dumps(result))
@@ -117,11 +118,13 @@ def print_result(r):
     """The certificate in words."""
     cost, rate = r["discounted_cost"], r["violation_rate"]
     print(f"{r['episodes']} held-out episodes, seed {r['seed']}: success {r['success_rate']:.4f}, "
-          f"return {r['return_mean']:.3f}")  # fmt: skip
+          f"return {r['return_mean']:.3f}, contacts {r['contacts']}")  # fmt: skip
     print(f"discounted cost {cost['mean']:.4f}, 99 % upper bound {cost['upper99']:.4f}")
+    for j, c in enumerate(r["constraints"] if len(r["constraints"]) > 1 else ()):
+        print(f"constraint {j}: {c['mean']:.4f}, bound {c['upper99']:.4f}, τ = {c['threshold']}")
     print(f"episodes with a violation {rate['mean']:.4f}, 99 % upper bound {rate['upper99']:.4f}")
     verdict = "CERTIFIED: expected cost within" if r["certified"] else "NOT certified for"
-    print(f"{verdict} the threshold τ = {r['threshold']}")
+    print(f"{verdict} the threshold τ = {r['threshold']}, at success {r['success_rate']:.4f}")
 
 
 def main(argv=None):
@@ -131,6 +134,9 @@ def main(argv=None):
         command()
     except (ValueError, OSError) as error:
         fail(str(error))
+    except KeyboardInterrupt:
+        print("stopped; a training goes on with --resume from its last evaluation", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def parse(argv):

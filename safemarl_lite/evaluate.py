@@ -12,6 +12,7 @@ import torch
 from scipy import stats
 
 LEVEL = 0.99
+HELD_OUT = (1948,)  # branch of the seeds that no training draws from
 
 
 def clopper_pearson(count, n, level=LEVEL):
@@ -22,20 +23,30 @@ def clopper_pearson(count, n, level=LEVEL):
 def upper_bound(costs, level=LEVEL, least=2.0):
     """Upper confidence bound of E[C] from independent episodes' costs C ≥ 0, (n,), n ≥ 2.
 
-    The larger of two: Student's t bound with Johnson's correction for skewness (1978, eq. 2.6;
-    asymptotic in n, assumes a finite third moment), and the exact Clopper–Pearson bound of
-    P(C > 0) times the mean cost of the episodes that had one (`least`, the cost of one violation,
-    where none had), so that a sample without a violation is no proof of zero.
+    E[C] = P(C > 0) · E[C | C > 0], and each factor is bounded at half the error: the probability
+    by Clopper and Pearson (exact), the mean cost of an episode that has one by `skewed_mean_bound`
+    (asymptotic: wants ten such episodes or more, and none of a rarer and costlier kind than seen).
+    With fewer than two it is a convention: the cost of the one, or `least`, that of a violation.
     """
-    costs, n = np.asarray(costs, float), len(costs)
-    hit = costs[costs > 0]
-    floor = clopper_pearson(len(hit), n, level) * (hit.mean() if len(hit) else least)
-    deviation = costs.std(ddof=1)
-    if deviation == 0:
-        return float(max(floor, costs.mean()))
+    costs = np.asarray(costs, float)
+    hit, half = costs[costs > 0], 1 - (1 - level) / 2
+    often = clopper_pearson(len(hit), len(costs), half)
+    if len(hit) < 2:
+        return often * float(hit.mean() if len(hit) else least)
+    return often * skewed_mean_bound(hit, half)
+
+
+def skewed_mean_bound(x, level):
+    """Upper bound of E[x] from n ≥ 2 draws (n,): Student's t, corrected for skewness by Johnson.
+
+    Johnson 1978, eq. 2.6; asymptotic in n, assumes a finite third moment.
+    """
+    n, deviation = len(x), x.std(ddof=1)
+    if deviation <= 1e-12 * abs(x.mean()):
+        return float(x.mean())
     t = stats.t.ppf(level, n - 1)
-    skew = stats.skew(costs) / (6 * n**0.5)
-    return float(max(floor, costs.mean() + deviation / n**0.5 * (t + skew * (1 + 2 * t**2))))
+    skew = stats.skew(x) / (6 * n**0.5)
+    return float(x.mean() + deviation / n**0.5 * (t + skew * (1 + 2 * t**2)))
 
 
 def rollout(act, env, seed=None, record=False):
@@ -85,7 +96,7 @@ def evaluate(act, make_env, episodes, seed, wave=250):
     """
     if episodes < 2:
         raise ValueError(f"episodes must be at least 2, got {episodes}")
-    waves, seeds = [], np.random.SeedSequence(seed)
+    waves, seeds = [], np.random.SeedSequence(seed, spawn_key=HELD_OUT)
     for start in range(0, episodes, wave):
         env = make_env(min(wave, episodes - start), seeds.spawn(1)[0])
         waves.append(rollout(act, env))
@@ -94,17 +105,17 @@ def evaluate(act, make_env, episodes, seed, wave=250):
     all_ = {name: np.concatenate([w[name] for w in waves]) for name in waves[0]}
     total, episode = all_["discounted"].sum(1), all_["episode"].sum(1)
     m = len(task.thresholds)
-    level = 1 - (1 - LEVEL) / m  # Bonferroni: all m bounds hold together at LEVEL
-    constraints = [
+    bound = partial(upper_bound, least=task.violation_cost)
+    constraints = [  # Bonferroni: all m bounds hold together at their level
         {
             "mean": float(c.mean()),
             "error": float(c.std(ddof=1) / episodes**0.5),
-            "upper99": upper_bound(c, level, task.violation_cost),
+            "upper95": bound(c, 1 - 0.05 / m),
+            "upper99": bound(c, 1 - (1 - LEVEL) / m),
             "threshold": tau,
         }
         for c, tau in zip(all_["discounted"].T, task.thresholds, strict=True)
     ]
-    bound = partial(upper_bound, least=task.violation_cost)
     violations = int((episode > 0).sum())
     return {
         "episodes": episodes,

@@ -4,7 +4,7 @@ Notebook: `05_training_mappo_lagrangian`. Sources: Yu et al. 2022 (MAPPO), Schul
 (PPO), Ray et al. 2019 (PPO-Lagrangian); the draft's algorithm, repaired as `lagrangian.py` says.
 Axis order: time T, environment E, agent N, feature. One iteration:
 
-    1. every environment starts anew and runs T steps with π_θ(a_i | o_i)         (collect)
+    1. every environment starts anew and runs T = horizon steps with π_θ(a_i | o_i) (collect)
     2. Ĵ_c = mean discounted cost of the first episodes; λ_j ← max(0, λ_j + …)     (Multipliers)
     3. A^r, A^{c_j} by GAE, each from its own head of the centralized critic       (gae)
     4. K epochs: descend the clipped loss on (A^r − Σ λ_j A^{c_j}) / (1 + Σ λ_j), and regress the
@@ -31,13 +31,13 @@ class MAPPOConfig:
     """Settings of the learner; `algo` says what happens to λ.
 
     mappo-lagrangian: λ follows the violation. mappo: λ = 0. mappo-fixed-penalty: λ stays at
-    `multiplier_start`. as-printed: λ by the draft's rule, see `as_printed.py`.
+    `multiplier_start`. as-printed: λ by the draft's rule, see `as_printed.py`; as its penalty is
+    constant in θ, the policy is that of `mappo` to the bit.
     """
 
     algo: Algo = "mappo-lagrangian"
     iterations: int = 130
     num_envs: int = 128
-    rollout_steps: int = 100  # T
     epochs: int = 4  # K
     minibatches: int = 16
     learning_rate: float = 1.5e-3  # falls linearly to a tenth
@@ -67,7 +67,6 @@ class MAPPOConfig:
         for name in (
             "iterations",
             "num_envs",
-            "rollout_steps",
             "epochs",
             "minibatches",
             "eval_every",
@@ -81,9 +80,11 @@ class MAPPOConfig:
         if not 0 <= self.trace <= 1:
             raise ValueError(f"trace must lie in [0, 1], got {self.trace}")
         for name in ("multiplier_start", "multiplier_rate", "multiplier_growth",
-                     "multiplier_proportional", "violation_cap", "tighten", "hold"):  # fmt: skip
+                     "multiplier_proportional", "tighten", "hold"):  # fmt: skip
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not self.violation_cap > 0:
+            raise ValueError(f"violation_cap must be positive, got {self.violation_cap}")
         for name in ("learning_rate", "clip", "std_start", "std_end", "std_until"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
@@ -127,8 +128,12 @@ class MAPPO:
             self.critic = Critic(*sizes, config.hidden_critic, config.centralized)
         parameters = [*self.actor.parameters(), *self.critic.parameters()]
         self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, eps=1e-5)
+        aims = np.array(self.task.thresholds) - config.tighten / m
+        if config.tighten > 0 and (aims <= 0).any():
+            left = f"leaves nothing of the threshold {self.task.threshold}; choose it smaller"
+            raise ValueError(f"tighten={config.tighten:g} {left}")
         self.multipliers = Multipliers(
-            np.maximum(0, np.array(self.task.thresholds) - config.tighten / m),
+            aims,
             config.multiplier_rate,
             0.0 if config.algo == "mappo" else config.multiplier_start,
             config.multiplier_proportional,
@@ -147,7 +152,7 @@ class MAPPO:
         """Run every environment from a fresh start for T steps → dict of tensors (T, E, …)."""
         observations, state = self.env.reset()
         rows = []
-        for _ in range(self.config.rollout_steps):
+        for _ in range(self.task.horizon):
             view = torch.as_tensor(observations, dtype=torch.float32)
             with torch.no_grad():
                 mean = self.actor(view)
@@ -236,7 +241,7 @@ class MAPPO:
         entropy = self.task.action_size * (0.5 * np.log(2 * np.pi * np.e) + np.log(self.std))
         log |= {"kl": float(kl), "clip_fraction": float(clipped), "entropy": float(entropy)}
         self.iteration += 1
-        steps = self.iteration * c.num_envs * c.rollout_steps
+        steps = self.iteration * c.num_envs * self.task.horizon
         return {"iteration": self.iteration, "env_steps": steps} | log | {"std": self.std}
 
     def checkpoint(self):

@@ -27,12 +27,12 @@ from .swarm_task import GRAVITY, InfeasibleTask, SwarmTask, gaps, lengths, near,
 
 __all__ = ["InfeasibleTask", "SwarmEnv", "SwarmTask", "SwarmVectorEnv"]
 
-GAP = 100.0  # m between neighbouring swarms of one Bullet world
+GAP = 100.0  # m, at least, between neighbouring swarms of one Bullet world
 LEVEL, ORIGIN = (0, 0, 0, 1), (0, 0, 0)
 
 
 class SwarmVectorEnv:
-    """`num_envs` swarms in one Bullet world, `GAP` m apart; an ended swarm starts anew.
+    """`num_envs` swarms in one Bullet world, far apart; an ended swarm starts anew.
 
     `seed` is an int or a `SeedSequence`. Actions: (E, N, 3 or 4) in [−1, 1], clipped.
     """
@@ -40,12 +40,15 @@ class SwarmVectorEnv:
     discrete = False
 
     def __init__(self, task, num_envs, seed=0, autoreset=True, visual=False):
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         self.task, self.num_envs, self.autoreset = task, num_envs, autoreset
         self.agents = [f"drone_{i}" for i in range(task.n_drones)]
         self.rng = np.random.default_rng(seed)
         side = int(np.ceil(num_envs**0.5))
         row, column = np.divmod(np.arange(num_envs), side)
-        self.offset = GAP * np.stack([column, row, 0 * row], -1)[:, None]
+        gap = max(GAP, 2 * task.reach)  # no drone gets into another swarm
+        self.offset = gap * np.stack([column, row, 0 * row], -1)[:, None]
         self.steps = np.zeros(num_envs, int)
         self.positions, self.velocities, self.places = np.zeros((3, num_envs, task.n_drones, 3))
         self.obstacles = np.zeros((num_envs, task.n_obstacles, 3))
@@ -268,9 +271,10 @@ class SwarmEnv(ParallelEnv):
         return self._per_agent(views), {agent: {} for agent in self.agents}
 
     def step(self, actions):
-        missing = set(self.agents) ^ set(actions)
-        if missing or not self.agents:
-            raise ValueError(f"actions must name exactly {self.agents}, differs in {missing}")
+        if not self.agents:
+            raise ValueError("no episode is running; call reset() first")
+        if set(self.agents) ^ set(actions):
+            raise ValueError(f"actions must name exactly {self.agents}, got {list(actions)}")
         step = self.swarm.step(np.stack([np.asarray(actions[a]) for a in self.agents])[None])
         infos = [
             {"cost": float(c.sum()), "costs": c, "contacts": int(step.contacts[0])}

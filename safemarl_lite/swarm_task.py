@@ -161,6 +161,7 @@ class SwarmTask:
             low = int(name in ("n_drones", "horizon"))
             if getattr(self, name) != int(getattr(self, name)) or getattr(self, name) < low:
                 raise ValueError(f"{name} must be an integer ≥ {low}, got {getattr(self, name)}")
+            object.__setattr__(self, name, int(getattr(self, name)))
         for name in ("d_safe", "obstacle_radius", "goal_radius", "dt", "mass", "body_radius",
                      "drag", "start_spacing", "max_thrust"):  # fmt: skip
             if not 0 < getattr(self, name) < np.inf:
@@ -170,7 +171,7 @@ class SwarmTask:
         for name in ("start_jitter", "margin", "arrival_bonus"):
             if not 0 <= getattr(self, name) < np.inf:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if len(self.thresholds) > 2 or not all(0 <= t < np.inf for t in self.thresholds):
+        if len(self.thresholds) not in (1, 2) or not all(0 <= t < np.inf for t in self.thresholds):
             raise ValueError(f"threshold must be τ ≥ 0, or two of them, got {self.threshold}")
         if self.control not in ("force", "attitude"):
             raise ValueError(f"control must be 'force' or 'attitude', got {self.control!r}")
@@ -185,6 +186,7 @@ class SwarmTask:
                 )
 
         n, d, reach = self.n_drones, self.d_safe, self.obstacle_radius + self.d_safe
+        refuse_below("d_safe", d, 2 * self.body_radius, "drones would touch without a cost")
         refuse_below("goal_radius", self.goal_radius, least_goal_radius(n, d),
                      f"{n} drones cannot keep {d:g} m apart in that ball")  # fmt: skip
         refuse_below("goal_radius", self.goal_radius, lengths(formation(n, d)).max() * (n > 6),
@@ -229,6 +231,12 @@ class SwarmTask:
         lift = self.max_thrust / self.mass
         spare = 3**0.5 * (lift - GRAVITY) if self.control == "force" else lift + GRAVITY
         return spare / self.drag
+
+    @cached_property
+    def reach(self):
+        """Distance (m) along an axis from `start` that no drone exceeds in an episode."""
+        speed = self.top_speed / (3**0.5 if self.control == "force" else 1)
+        return self.start_radius + speed * self.dt * self.horizon
 
     @cached_property
     def ticks(self):

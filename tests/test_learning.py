@@ -10,12 +10,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 import safemarl_lite
 from safemarl_lite import runs
 from safemarl_lite.cmdp import evaluate as evaluate_cmdp
 from safemarl_lite.cmdp import random_cmdp
-from safemarl_lite.evaluate import clopper_pearson, upper_bound
+from safemarl_lite.evaluate import clopper_pearson, evaluate, upper_bound
 from safemarl_lite.lagrangian import (
     Multipliers,
     clipped_loss,
@@ -23,9 +24,10 @@ from safemarl_lite.lagrangian import (
     gae,
 )
 from safemarl_lite.mappo import MAPPO, MAPPOConfig, episode_means
+from safemarl_lite.navigation import NavigationTask, NavigationVectorEnv
 from safemarl_lite.swarm import SwarmTask
 
-SMALL = {"iterations": 3, "num_envs": 4, "rollout_steps": 25, "eval_every": 2, "eval_episodes": 4,
+SMALL = {"iterations": 3, "num_envs": 4, "eval_every": 2, "eval_episodes": 4,
          "hold": 0, "minibatches": 2}  # fmt: skip
 
 
@@ -101,15 +103,42 @@ def test_clipped_loss_by_hand_and_its_sign():
     assert log_ratio.grad[0] == 0 and log_ratio.grad[1] < 0 < log_ratio.grad[2]
 
 
-def test_upper_bound_covers_a_rare_skewed_cost():
+@pytest.mark.parametrize("p", [0.9, 0.02, 0.005])
+def test_upper_bound_covers_a_skewed_cost_where_student_does_not(p):
     rng = np.random.default_rng(0)
-    p, mean, n, misses = 0.02, 5.0, 2000, 0
+    mean, n, missed, student = 5.0, 2000, 0, 0
     for _ in range(400):
         costs = (rng.random(n) < p) * (1 + rng.exponential(mean - 1, n))
-        misses += upper_bound(costs) < p * mean
-    assert misses <= 12  # 3 %: the level is 1 %
-    assert upper_bound(np.zeros(2000)) == pytest.approx(2 * clopper_pearson(0, 2000))
+        missed += upper_bound(costs) < p * mean
+        error = costs.std(ddof=1) / n**0.5
+        student += costs.mean() + stats.t.ppf(0.99, n - 1) * error < p * mean
+    assert missed <= 4  # 1 %, the level
+    if p < 0.1:
+        assert student > 8  # the control
+
+
+def test_upper_bound_by_hand():
+    few, often = np.zeros(2000), stats.beta.ppf(0.995, [1, 2, 4], [2000, 1999, 1997])
+    assert upper_bound(few) == pytest.approx(2 * often[0])  # none: the cost of one violation
+    few[0] = 7
+    assert upper_bound(few) == pytest.approx(7 * often[1])
+    few[:3] = 4
+    assert upper_bound(few) == pytest.approx(4 * often[2])  # no spread
+    few[:3] = 2, 4, 6
+    assert upper_bound(few) == pytest.approx(often[2] * (4 + 2 / 3**0.5 * stats.t.ppf(0.995, 2)))
     assert clopper_pearson(0, 100, 0.99) == pytest.approx(1 - 0.01 ** (1 / 100))
+
+
+def test_evaluation_draws_from_no_stream_of_a_training():
+    training = [s.generate_state(4).tolist() for s in np.random.SeedSequence(3).spawn(3)]
+    drawn = []
+
+    def make(count, seed):
+        drawn.append(tuple(seed.generate_state(4)))
+        return NavigationVectorEnv(NavigationTask(), count, seed, autoreset=False)
+
+    evaluate(lambda views: np.zeros(views.shape[:2], int), make, 4, 3, wave=2)
+    assert len(drawn) == 2 and not set(drawn) & set(map(tuple, training))
 
 
 def test_episode_means_count_first_episodes_only():

@@ -357,7 +357,7 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path, algo):
     task = TASK
     if algo == "mappo-lagrangian":
         task = replace(TASK, actions="continuous")
-        config = replace(runs.ON_NAVIGATION, iterations=5, num_envs=8, rollout_steps=6,
+        config = replace(runs.ON_NAVIGATION, iterations=5, num_envs=8,
                          minibatches=2, eval_every=2, eval_episodes=8)  # fmt: skip
     else:  # five rounds into a buffer of two: it wraps
         config = MACAACConfig(**SMALL | {"algo": algo, "iterations": 5, "multiplier_start": 0.5})

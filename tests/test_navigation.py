@@ -470,7 +470,7 @@ def test_pictures_show_agents_landmarks_and_collisions():
 @pytest.mark.parametrize("thresholds", [(3.0,), (3.0, 1.0)])
 def test_the_on_policy_learner_reads_it(thresholds):
     task = NavigationTask(n_agents=3, actions="continuous", thresholds=thresholds)
-    config = MAPPOConfig(iterations=2, num_envs=8, rollout_steps=25, minibatches=2, hold=0)
+    config = MAPPOConfig(iterations=2, num_envs=8, minibatches=2, hold=0)
     env = NavigationVectorEnv(task, 8, np.random.SeedSequence(0))
     log = MAPPO(env, config, np.random.SeedSequence(1)).iterate()
     assert all(math.isfinite(x) for x in log.values())
