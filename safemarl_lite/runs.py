@@ -34,10 +34,11 @@ ON_NAVIGATION = mappo.MAPPOConfig(  # what suits 25 steps without a place to rea
     num_envs=512,
     hold=0,
     multiplier_start=0.0,
-    multiplier_rate=0.02,
+    multiplier_rate=0.03,
     multiplier_growth=0.0,
-    violation_cap=float("inf"),
-    tighten=0.2,
+    violation_cap=1.0,
+    std_end=0.2,
+    tighten=0.4,
     eval_episodes=1000,
 )
 
