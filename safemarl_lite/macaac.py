@@ -145,8 +145,8 @@ class MACAAC:
             else:
                 self.critic = JointCritic(task.n_agents, *sizes, 1 + m, config.hidden_critic)
         self.target = deepcopy(self.critic).requires_grad_(False)
-        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), eps=1e-5)
-        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), eps=1e-5)
+        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), eps=1e-5, fused=True)
+        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), eps=1e-5, fused=True)
         self.replay = Replay(env, config.buffer_episodes // config.num_envs)
         aims = np.maximum(0, np.array(task.thresholds) - config.tighten)
         start = config.multiplier_start * (config.algo != "maac")
