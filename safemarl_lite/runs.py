@@ -39,6 +39,7 @@ ON_NAVIGATION = mappo.MAPPOConfig(  # what suits 25 steps without a place to rea
     violation_cap=1.0,
     std_end=0.2,
     tighten=0.4,
+    eval_every=5,
     eval_episodes=1000,
 )
 

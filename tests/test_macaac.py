@@ -484,8 +484,8 @@ def test_no_violation_is_no_proof_of_zero_and_costs_what_the_task_says():
 
 def test_the_best_checkpoint_of_an_unconstrained_learner_is_the_one_of_most_return():
     def result(cost, gain):
-        return {"return_mean": gain,
-                "constraints": [{"mean": cost, "upper95": cost + 0.1, "threshold": 3.0}]}  # fmt: skip
+        bound = {"mean": cost, "upper95": cost + 0.1, "threshold": 3.0}
+        return {"return_mean": gain, "constraints": [bound]}
 
     safe, good = result(1.0, -60.0), result(5.0, -30.0)
     assert runs.rank(safe) > runs.rank(good) and runs.rank(safe, False) < runs.rank(good, False)
