@@ -64,13 +64,13 @@ class MACAACConfig:
     multiplier_start: float = 0.0
     multiplier_rate: float = 0.02  # β
     violation_cap: float = 1.0  # of Ĵ_c − α in one step of λ
-    tighten: float = 0.2  # the learner aims at α − tighten
+    tighten: float = 0.35  # the learner aims at α − tighten
     faithful: bool = False
     stale_multiplier: bool = False  # stores k + Σ λ_j c_j: old steps keep the price of their time
     replayed_constraint: bool = False  # λ follows the mean of Q^{c_j} over replayed steps
     wrong_entropy_sign: bool = False  # entropy is penalised, and counted as a constraint's cost
     no_episode_end: bool = False  # critics bootstrap at the horizon
-    eval_every: int = 12
+    eval_every: int = 8
     eval_episodes: int = 1000
 
     def __post_init__(self):
@@ -145,8 +145,8 @@ class MACAAC:
             else:
                 self.critic = JointCritic(task.n_agents, *sizes, 1 + m, config.hidden_critic)
         self.target = deepcopy(self.critic).requires_grad_(False)
-        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), eps=1e-5)
-        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), eps=1e-5)
+        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), eps=1e-5, fused=True)
+        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), eps=1e-5, fused=True)
         self.replay = Replay(env, config.buffer_episodes // config.num_envs)
         aims = np.maximum(0, np.array(task.thresholds) - config.tighten)
         start = config.multiplier_start * (config.algo != "maac")

@@ -34,10 +34,12 @@ ON_NAVIGATION = mappo.MAPPOConfig(  # what suits 25 steps without a place to rea
     num_envs=512,
     hold=0,
     multiplier_start=0.0,
-    multiplier_rate=0.02,
+    multiplier_rate=0.03,
     multiplier_growth=0.0,
-    violation_cap=float("inf"),
-    tighten=0.2,
+    violation_cap=1.0,
+    std_end=0.2,
+    tighten=0.4,
+    eval_every=5,
     eval_episodes=1000,
 )
 
@@ -134,8 +136,13 @@ def certify(policy, episodes=2000, seed=12345):
     return result | {"deterministic": policy.deterministic, "seed": seed, "task": asdict(task)}
 
 
-def rank(result):
-    """Order of checkpoints: by return where the 95 % bounds are within budget, else by cost."""
+def rank(result, constrained=True):
+    """Order of checkpoints: by return where the 95 % bounds are within budget, else by cost.
+
+    A learner without λ is not `constrained`: by return alone.
+    """
+    if not constrained:
+        return (1.0, result["return_mean"])
     feasible = all(c["upper95"] <= c["threshold"] for c in result["constraints"])
     worst = max(c["mean"] - c["threshold"] for c in result["constraints"])
     return (1.0, result["return_mean"]) if feasible else (0.0, -worst)
@@ -161,7 +168,7 @@ def train(kind, task, config, seed, folder, resume=False, quiet=False, stop=None
     state = read_checkpoint(folder, "last.pt") if resume and saved else None
     env_type, learner_type = KINDS[kind][1], LEARNERS[config.algo][1]
     world, learning, held_out = np.random.SeedSequence(seed).spawn(3)
-    if config.algo in get_args(mappo.Algo) and getattr(task, "actions", "") == "discrete":
+    if learner_type is mappo.MAPPO and getattr(task, "actions", "") == "discrete":
         raise ValueError(f"{config.algo} needs actions='continuous', got 'discrete'")
     env = env_type(task, config.num_envs, world)
     learner = learner_type(env, config, learning)
@@ -197,8 +204,9 @@ def train(kind, task, config, seed, folder, resume=False, quiet=False, stop=None
                 log |= {f"eval_{k}": result[k] for k in ("success_rate", "return_mean")}
                 log["eval_cost"] = result["discounted_cost"]["mean"]
                 log["eval_violation_rate"] = result["violation_rate"]["mean"]
-                if rank(result) >= best:
-                    best = rank(result)
+                rated = rank(result, config.algo not in ("mappo", "maac"))
+                if rated >= best:
+                    best = rated
                     write(folder / "best.pt", checkpoint)
             log["seconds"] = time.perf_counter() - began
             rows.append(log)

@@ -478,8 +478,17 @@ def test_no_violation_is_no_proof_of_zero_and_costs_what_the_task_says():
     task = NavigationTask(n_agents=1, n_landmarks=1)  # nobody to collide with
     still = lambda v: np.zeros(v.shape[:2], int)  # noqa: E731
     result = evaluate(still, lambda n, s: NavigationVectorEnv(task, n, s, autoreset=False), 50, 0)
-    bound = clopper_pearson(0, 50)
+    bound = clopper_pearson(0, 50, 0.995)
     assert result["constraints"][0]["upper99"] == pytest.approx(bound * task.violation_cost)
+
+
+def test_the_best_checkpoint_of_an_unconstrained_learner_is_the_one_of_most_return():
+    def result(cost, gain):
+        bound = {"mean": cost, "upper95": cost + 0.1, "threshold": 3.0}
+        return {"return_mean": gain, "constraints": [bound]}
+
+    safe, good = result(1.0, -60.0), result(5.0, -30.0)
+    assert runs.rank(safe) > runs.rank(good) and runs.rank(safe, False) < runs.rank(good, False)
 
 
 def test_a_recorded_rollout_shows_the_landmarks():
