@@ -242,7 +242,7 @@ def certificate(folder, seed=7):
     env = runs.KINDS[kind][1](policy.task, 1, seed, autoreset=False)
     flown = rollout(policy.act, env, record=True)
     env.close()
-    fig = plt.figure(figsize=(10, 6.2))
+    fig = plt.figure(figsize=(10, 6.2), layout="constrained")
     top, bottom = fig.add_gridspec(2, 1, height_ratios=(1.7, 1))
     axis = fig.add_subplot(top, projection="3d" if kind == "swarm" else None)
     if kind == "swarm":
