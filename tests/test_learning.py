@@ -25,7 +25,7 @@ from safemarl_lite.lagrangian import (
 )
 from safemarl_lite.mappo import MAPPO, MAPPOConfig, episode_means
 from safemarl_lite.navigation import NavigationTask, NavigationVectorEnv
-from safemarl_lite.swarm import SwarmTask
+from safemarl_lite.swarm import SwarmTask, SwarmVectorEnv
 
 SMALL = {"iterations": 3, "num_envs": 4, "eval_every": 2, "eval_episodes": 4,
          "hold": 0, "minibatches": 2}  # fmt: skip
@@ -304,3 +304,11 @@ def test_train_evaluate_and_watch_end_to_end(tmp_path):
     assert json.loads(done.stdout)["deterministic"] is False
     done = command("watch", tmp_path / "run", "--out", tmp_path / "flight.gif")
     assert done.returncode == 0 and (tmp_path / "flight.gif").read_bytes()[:3] == b"GIF"
+
+
+def test_a_learner_that_leaves_nothing_of_the_budget_is_refused():
+    env = SwarmVectorEnv(SwarmTask(threshold=0.05), 2)
+    with pytest.raises(ValueError, match="leaves nothing of the threshold 0.05"):
+        MAPPO(env, MAPPOConfig(), np.random.SeedSequence(0))
+    MAPPO(env, MAPPOConfig(tighten=0.04), np.random.SeedSequence(0))
+    env.close()

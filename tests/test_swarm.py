@@ -438,3 +438,30 @@ def test_two_constraints_sum_to_the_total():
         assert np.array_equal(x.costs[..., 0], y.costs.sum(-1))
     assert replace(SwarmTask(), threshold=0.2).thresholds == (0.2,)
     total.close(), split.close()
+
+
+def test_a_swarm_cannot_reach_its_neighbour():
+    """Full thrust and lean for a long episode stay within half the gap between two swarms."""
+    for control in ("force", "attitude"):
+        task = SwarmTask(horizon=150, control=control)
+        env = SwarmVectorEnv(task, 2, 0, autoreset=False)
+        env.reset()
+        apart = np.abs(env.offset[1] - env.offset[0]).max()
+        action = np.ones((2, 5, 3)) if control == "force" else np.tile([1.0, 0, 1, 0], (2, 5, 1))
+        for _ in range(150):
+            env.step(action)
+        assert 20 < np.abs(env.positions[..., 0] - task.start[0]).max() <= task.reach <= apart / 2
+        env.close()
+
+
+def test_what_cannot_run_is_refused_at_once():
+    with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
+        SwarmVectorEnv(SwarmTask(), 0)
+    with pytest.raises(InfeasibleTask, match="touch without a cost; at least 3"):
+        SwarmTask(body_radius=1.5)
+    with pytest.raises(ValueError, match="threshold must be"):
+        SwarmTask(threshold=())
+    env = SwarmEnv()
+    with pytest.raises(ValueError, match=r"call reset\(\) first"):
+        env.step({})
+    env.close()
