@@ -90,6 +90,9 @@ def test_subgradient_ascent_keeps_its_promise():
     assert (λ >= 0).all() and mean.sum() == pytest.approx(1 / (1 - cmdp.discount))
     mixed = C.solution_of(cmdp, mean, λ[-1])
     assert abs(mixed.costs[0] - 0.5) < 0.1 and abs(mixed.value - best.value) < 0.2
+    η = 0.5 / np.sqrt(np.arange(1, 401))  # the two bounds that notebook 01 proves
+    assert mixed.costs[0] - 0.5 <= (λ[-1, 0] + η[-1] * abs(J_c[-1, 0] - 0.5)) / η.sum()
+    assert mixed.value >= best.value - η**2 @ (J_c[:, 0] - 0.5) ** 2 / (2 * η.sum())
     assert np.abs(J_c[-50:] - 0.5).min() > 0.1  # no single policy sits at the budget
 
 

@@ -3,6 +3,7 @@
 import inspect
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -108,6 +109,22 @@ def test_every_switch_is_caught_by_its_check_and_the_corrected_update_passes_all
             assert all(passed.values()), passed
             assert as_printed.distance(history, best)[-50:].mean() < 0.3
             assert abs(history["lambda"][-100:].mean() - best.multipliers[0]) < 0.3
+
+
+def test_a_budget_that_is_never_broken_has_no_price_and_no_check_fires():
+    task = as_printed.delivery()
+    for loose in (task.with_thresholds(2.0), replace(task, costs=0 * task.costs)):
+        history = as_printed.train(loose, iterations=100)
+        assert all(as_printed.checks(history, loose.thresholds).values())
+        assert history["lambda"][-1] == 0
+
+
+def test_the_hinge_s_price_climbs_past_the_optimal_one():
+    task = as_printed.delivery()
+    best = cmdp.solve_lp(task).multipliers[0]
+    for faults, climbs in ((as_printed.Faults(hinge=True), True), (None, False)):
+        price = as_printed.train(task, faults, iterations=400, seed=3)["lambda"][200:].mean()
+        assert (price > 1.8 * best) == climbs
 
 
 def test_the_corrected_update_keeps_two_budgets_of_another_task():
