@@ -1,6 +1,7 @@
 """Critics: what they may see, and one head for every signal.
 
-Notebook: `03_centralized_critics`. Centralized training, decentralized execution (CTDE): an actor
+Notebooks: `03_centralized_critics`; `06_attention_actor_critic` for the two that
+take actions. Centralized training, decentralized execution (CTDE): an actor
 sees its own view o_i (O,), a critic may see the global state s (S,) as well. Every critic here
 returns one number for each agent and head, each head trained on its own target; the learners use
 1 + m heads, V^r and V^{c_1} … V^{c_m}. G is a return, V its estimate.

@@ -11,10 +11,10 @@ Axis order: batch B (of replayed steps), agent N, head 1 + m, action A. One iter
 
     1. an episode of L steps in each of μ environments with a_i ∼ π(· | o_i), stored (11–23)
     2. `updates` times: a batch from the buffer; the critics descend (25–27)
-           (Q^x_i(o, a) − y^x_i)²,   y^x_i = x + γ E_{a′∼π}[Q̄^x_i(o′, a′)]
-       and the actors descend (28)
-           E_{a∼π}[log π(a_i | o_i) · (Q_i(o, a) − Σ_b π(b | o_i) Q_i(o, (b, a_{−i})) + …)]
-       with Q = Q^k + Σ_j λ_j Q^{c_j}: the *current* λ, whatever it was when the step was stored
+           (Q^x_i(o, a) − y^x_i)²,   y^x_i = x + γ E_{a′∼π}[Q̄^x_i(o′, a′) + w log π(a′_i | o′_i)]
+       (w, the price of entropy, in y^k alone), and the actors (28), with the bracket held fixed,
+           E_{a∼π}[log π(a_i | o_i) · [A_i(o, a) + w log π(a_i | o_i)]]
+       where A is the counterfactual advantage of Q^k + Σ_j λ_j Q^{c_j}, with the *current* λ
     3. λ_j ← max(0, λ_j + β (Ĵ_{c_j} − α_j)), Ĵ_{c_j} from the episodes of step 1 (29–30)
 
 (in brackets the lines of Algorithm 1). The last four switches of `MACAACConfig` do what the
@@ -78,14 +78,16 @@ class MACAACConfig:
             raise ValueError(f"algo must be one of {', '.join(get_args(Algo))}, got {self.algo!r}")
         for name, kind in self.__annotations__.items():
             value = getattr(self, name)
-            if kind is int and (type(value) is not int or value < 1):
-                raise ValueError(f"{name} must be an integer ≥ 1, got {value!r}")
+            least = 2 if name == "eval_episodes" else 1  # a bound needs two
+            if kind is int and (type(value) is not int or value < least):
+                raise ValueError(f"{name} must be an integer ≥ {least}, got {value!r}")
             if kind is float and not 0 <= value < float("inf"):
                 raise ValueError(f"{name} must be ≥ 0 and finite, got {value!r}")
         if self.buffer_episodes < self.num_envs:
             raise ValueError(f"buffer_episodes must be ≥ num_envs, got {self.buffer_episodes}")
-        if not 0 < self.temperature_end <= self.temperature_start:
-            raise ValueError(f"temperature_end must be in (0, start], got {self.temperature_end}")
+        for name, top in (("temperature_end", self.temperature_start), ("target_rate", 1.0)):
+            if not 0 < getattr(self, name) <= top:
+                raise ValueError(f"{name} must be in (0, {top:g}], got {getattr(self, name)}")
         for name in SWITCHES if self.faithful else ():
             object.__setattr__(self, name, True)
 
@@ -148,13 +150,15 @@ class MACAAC:
         self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), eps=1e-5, fused=True)
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), eps=1e-5, fused=True)
         self.replay = Replay(env, config.buffer_episodes // config.num_envs)
-        aims = np.maximum(0, np.array(task.thresholds) - config.tighten)
-        start = config.multiplier_start * (config.algo != "maac")
-        self.multipliers = Multipliers(
-            aims, config.multiplier_rate, start, cap=config.violation_cap
-        )
+        bound = config.algo != "maac"
+        aims = np.array(task.thresholds) - config.tighten * bound
+        if config.tighten > 0 and bound and (aims <= 0).any():  # λ could only rise
+            left = f"leaves nothing of the threshold {task.threshold}; choose it smaller"
+            raise ValueError(f"tighten={config.tighten:g} {left}")
+        rates = config.multiplier_rate, config.multiplier_start * bound
+        self.multipliers = Multipliers(aims, *rates, cap=config.violation_cap)
         length = (1 - task.discount**task.horizon) / (1 - task.discount)
-        unit = [length / 5, *np.maximum(1.0, task.thresholds)]  # heads of like spread share a trunk
+        unit = [length / 5, *np.maximum(1.0, task.thresholds)]  # so that heads have like spread
         self.unit = torch.tensor(unit, dtype=torch.float32)
 
     @property
@@ -178,12 +182,12 @@ class MACAAC:
         q = critic(views, one_hot(actions, self.task.action_size).float()).unflatten(-1, heads)
         return q * self.unit[:, None]
 
-    def joint(self, critic, views, actions, own=None):
-        """MADDPG's Q of the joint action, (B, N, 1 + m); row i of `own` replaces critic i's a_i."""
+    def joint(self, critic, views, actions, mine=None):
+        """MADDPG's Q of the joint action, (B, N, 1 + m); row i of `mine` is critic i's a_i."""
         n = self.task.n_agents
         actions = one_hot(actions, self.task.action_size).float().expand(n, -1, -1, -1)
-        if own is not None:
-            actions = torch.where(torch.eye(n)[:, None, :, None] > 0, own, actions)
+        if mine is not None:
+            actions = torch.where(torch.eye(n)[:, None, :, None] > 0, mine, actions)
         return critic(views, actions) * self.unit
 
     def targets(self, signals, stored, last, successors):
@@ -263,9 +267,8 @@ class MACAAC:
         self.actor_optimizer.param_groups[0]["lr"] = share * c.learning_rate_actor
         self.critic_optimizer.param_groups[0]["lr"] = share * c.learning_rate_critic
         with torch.no_grad():
-            played = self.replay.play(
-                lambda o, t: self.draw(self.actor(o)), self.multipliers.values
-            )
+            λ = self.multipliers.values
+            played = self.replay.play(lambda o, t: self.draw(self.actor(o)), λ)
         log = episode_means(played, self.task.discount)
         self.critic.scale.update(self.replay.newest())
         self.target.scale.load_state_dict(self.critic.scale.state_dict())

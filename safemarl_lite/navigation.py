@@ -43,6 +43,8 @@ class NavigationVectorEnv:
     """
 
     def __init__(self, task, num_envs, seed=0, autoreset=True):
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         self.task, self.num_envs, self.autoreset = task, num_envs, autoreset
         self.discrete, n = task.actions == "discrete", task.n_agents
         self.agents = [f"agent_{i}" for i in range(n)]

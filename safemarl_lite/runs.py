@@ -74,7 +74,9 @@ def read_config(folder):
         raise RunError(f"{folder} is no run folder: it has no config.json") from None
     except InfeasibleTask as error:
         raise RunError(f"{path} holds an infeasible task: {error}") from None
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+    except RunError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is damaged: {type(error).__name__} {error}") from None
 
 

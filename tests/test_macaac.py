@@ -280,6 +280,38 @@ def test_entropy_rises_by_default_and_falls_with_the_wrong_sign(algo):
         assert direction * (entropy[-1] - entropy[0]) > 0.05
 
 
+@pytest.mark.parametrize("algo", ["macaac", "maddpg-c"])
+@pytest.mark.parametrize("λ", [0.0, 1.0])
+def test_the_actors_leave_what_a_price_makes_dear(algo, λ, monkeypatch):
+    """Critics that know c_1 of each own action: the policy moves down λ_1 c_1, not up, not at 0."""
+    cost = torch.tensor([0.0, 0.0, 4.0, 0.0, -4.0])
+    one = learner(algo=algo, temperature_start=1e-9, temperature_end=1e-9)
+    one.multipliers.values = np.array([λ, 0.0])
+    one.actor_optimizer.param_groups[0]["lr"] = 1e-2
+
+    seen = []
+
+    def values(critic, views, others):
+        seen.append(others)
+        q = torch.zeros(*others.shape, 3, 5)
+        q[..., 1, :] = cost
+        return q
+
+    def joint(critic, views, actions, mine):
+        c = mine @ cost
+        return torch.stack([0 * c, c, 0 * c], -1)
+
+    monkeypatch.setattr(one, "values", values)
+    monkeypatch.setattr(one, "joint", joint)
+    views, actions, *_ = random_batch(TASK, 64)
+    for _ in range(30):
+        one.actor_step(views, actions)
+    with torch.no_grad():
+        expected = (one.actor(views).softmax(-1) @ cost).mean().item()
+    assert expected < -2 if λ else abs(expected) < 0.1
+    assert not any(torch.equal(others, actions) for others in seen)  # drawn now, not replayed
+
+
 def test_no_episode_end_is_a_horizon_that_only_truncates():
     ends = replace(TASK, horizon_is_terminal=False)
     a, b, c = learner(no_episode_end=True), learner(task=ends), learner()
@@ -416,7 +448,8 @@ def test_train_evaluate_watch_end_to_end(tmp_path, capsys, algo):
     small = {"iterations": 2, "num_envs": 8, "eval_episodes": 8}
     main(["train", "navigation", f"--algo={algo}", "--out", str(out), "--episodes", "8",
           "--threads", "1", *flags(**small)])  # fmt: skip
-    assert "99 % upper bound" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "99 % upper bound" in said and "success" not in said  # every episode runs to its end
     names = {"config.json", "progress.csv", "best.pt", "last.pt", "result.json", "certificate.png"}
     assert names <= {path.name for path in out.iterdir()}
     assert any("tfevents" in path.name for path in out.iterdir())
@@ -440,6 +473,10 @@ def test_the_command_line_refuses_in_one_line(tmp_path, capsys):
     stored = json.loads((run / "config.json").read_text())
     stored["config"]["algo"] = "magic"
     (broken / "config.json").write_text(json.dumps(stored))
+    wrong = tmp_path / "wrong"
+    wrong.mkdir()
+    text = (run / "config.json").read_text()
+    (wrong / "config.json").write_text(text.replace('"horizon": 25', '"horizon": 0'))
     train, out = ("train", "navigation"), ("--out", tmp_path / "x")
     cases = {
         (*train, "--algo", "magic", *out): "macaac, maddpg-c, maac",
@@ -451,11 +488,15 @@ def test_the_command_line_refuses_in_one_line(tmp_path, capsys):
         (*train, "--batch", "0", *out): "batch must be an integer ≥ 1",
         (*train, "--buffer-episodes", "3", *out): "≥ num_envs",
         (*train, "--temperature-end", "0", *out): "temperature",
+        (*train, "--target-rate", "1.5", *out): "target_rate",
+        (*train, "--eval-episodes", "1", *out): "eval_episodes must be an integer ≥ 2",
+        (*train, "--thresholds", "0.2", *out): "leaves nothing of the threshold",
         (*train, "--hidden-critic", "30", *out): "multiple of attention_heads",
         (*train, "--out", run): "holds a run already",
         (*train, "--resume", "--out", run): "another task, seed or config",
         ("evaluate", run, "--n-drones", "7"): "exactly 5 agents",
         ("evaluate", broken): "damaged",
+        ("evaluate", wrong): "config.json is damaged: ValueError horizon must be",
         ("evaluate", run, "--episodes", "1"): "at least 2",
     }
     for words, reason in cases.items():

@@ -423,6 +423,8 @@ def test_other_wrong_uses_are_refused():
         for bad in (np.zeros((2, 4, 2)), np.full((2, 5, 2), np.nan)):
             with pytest.raises(ValueError, match=name):
                 env.reset(options={name: bad})
+    with pytest.raises(ValueError, match="num_envs"):
+        NavigationVectorEnv(NavigationTask(), 0)
     single = NavigationEnv()
     with pytest.raises(ValueError, match="actions must name"):
         single.step({})

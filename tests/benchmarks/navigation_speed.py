@@ -20,8 +20,8 @@ from safemarl_lite.navigation import NavigationTask, NavigationVectorEnv
 WORLDS, ROUNDS, HORIZON, N = 1024, 7, 25, 5
 
 
-def ours(view, kind, integration="openai"):
-    task = NavigationTask(view=view, actions=kind, integration=integration)
+def ours(view, kind):
+    task = NavigationTask(view=view, actions=kind)
     env, rng = NavigationVectorEnv(task, WORLDS), np.random.default_rng(0)
     actions = rng.integers(0, 5, (HORIZON, WORLDS, N))
     if kind == "continuous":
