@@ -58,7 +58,12 @@ def train_command(kind, words):
     default = "mappo-lagrangian" if kind == "swarm" else "macaac"
     algo = dict(zip(words, words[1:], strict=False)).get("--algo", default)
     on_policy = algo in get_args(mappo.Algo)
-    allowed = [a for a in LEARNERS if kind == "navigation" or a in get_args(mappo.Algo)]
+    on_swarm_only = ("mappo-fixed-penalty", "as-printed")  # lesson 05's comparison
+    allowed = [
+        a
+        for a in LEARNERS
+        if (a not in on_swarm_only if kind == "navigation" else a in get_args(mappo.Algo))
+    ]
     if algo not in allowed:
         fail(f"--algo must be one of {', '.join(allowed)}, got {algo!r}")
     task, config = KINDS[kind][0](), LEARNERS[algo][0]()
@@ -88,6 +93,7 @@ class Evaluate:
     def __call__(self):
         from . import runs
 
+        check_seed(self.seed)
         mean = self.deterministic and not self.stochastic
         policy = runs.load(self.run, self.n_drones, mean, self.seed)
         result = runs.certify(policy, self.episodes, self.seed)
@@ -109,9 +115,17 @@ class Watch:
     def __call__(self):
         from . import runs, show
 
+        check_seed(self.seed)
+        if not self.out.parent.is_dir():
+            raise ValueError(f"--out {self.out}: there is no folder {self.out.parent}")
         frames = show.fly(runs.load(self.run, self.n_drones), self.seed)
         frames[0].save(self.out, save_all=True, append_images=frames[1:], duration=100, loop=0)
         print(f"{len(frames)} frames: {self.out}")
+
+
+def check_seed(seed):
+    if seed < 0:
+        raise ValueError(f"--seed must be at least 0, got {seed}")
 
 
 def print_result(r):

@@ -154,6 +154,8 @@ def test_the_repaired_update_reaches_the_optimum():
         gaps = draft_faults.convergence(problem)
         assert gaps["value gap a step, |J_r − LP|"] < 1e-3
         assert gaps["budget exceeded, a step"] < 1e-3
+        assert gaps["dual gap a step, d(λ) − LP"] < 1e-3
+        assert not gaps["|λ − λ*| where λ* is unique"] > 1e-2  # NaN where it is not
 
 
 def test_menu_redraws_the_panel():
