@@ -8,72 +8,60 @@ import io
 import json
 import re
 import sys
-from dataclasses import dataclass, field, make_dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, Generic, TypeVar
 
-import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
+from tyro.extras import SubcommandApp
 
-from . import mappo
-from .runs import KINDS, LEARNERS, ON_NAVIGATION
+from . import runs
+from .as_printed import PrintedConfig
+from .macaac import MACAACConfig
+from .mappo import ON_NAVIGATION, MAPPOConfig
+from .navigation import NavigationTask
+from .settings import Count, Natural, Several, check_fields
+from .swarm import SwarmTask
+
+T, C = TypeVar("T"), TypeVar("C")
+ON_POLICY = MAPPOConfig(), PrintedConfig()
+TRAININGS = {  # of each world: the learners' settings, the usual one first
+    "swarm": [(SwarmTask(), config) for config in ON_POLICY],
+    "navigation": [
+        (NavigationTask(), MACAACConfig()),
+        (NavigationTask(actions="continuous"), ON_NAVIGATION),
+    ],
+}
 
 
 @dataclass(frozen=True)
-class Train:
-    """Train on a task, then certify the result."""
+class Train(Generic[T, C]):
+    """Train on a task, then certify the result; --algo decides which settings there are."""
 
     out: Path
     """Run folder to make."""
-    seed: int = 0
+    task: T
+    config: C
+    seed: Natural = 0
     resume: bool = False
     """Go on from last.pt of the folder, to the numbers of a run that was never stopped."""
-    threads: int = 2
+    threads: Count = 2
     """Torch threads of the update."""
-    episodes: int = 2000
+    episodes: Several = 2000
     """Held-out episodes of the certificate."""
 
-    def __call__(self):
+    def __call__(self) -> None:
         import torch
 
-        from . import runs, show
+        from .lessons.lesson_05 import certificate
 
-        if self.threads < 1 or self.episodes < 2 or self.seed < 0:
-            raise ValueError("train needs threads ≥ 1, episodes ≥ 2 and seed ≥ 0; got "
-                             f"{self.threads}, {self.episodes} and {self.seed}")  # fmt: skip
+        check_fields(self)
         torch.set_num_threads(self.threads)
-        kind = runs.kind_of(self.task)
-        runs.train(kind, self.task, self.config, self.seed, self.out, self.resume)
-        result = runs.certify(runs.load(self.out), self.episodes)
-        runs.write(self.out / "result.json", json.dumps(result, indent=1))
-        show.certificate(self.out).savefig(self.out / "certificate.png", dpi=110)
-        print_result(result)
+        options = {"folder": self.out, "resume": self.resume}
+        runs.train(self.task, self.config, self.seed, **options)
+        print_result(runs.certify(self.out, self.episodes))
+        certificate(self.out).savefig(self.out / "certificate.png", dpi=110)
         print(f"picture: {self.out / 'certificate.png'}")
-
-
-def train_command(kind, words):
-    """`Train` with the fields of the task and of the learner that `words` ask for."""
-    words = [part for word in words for part in word.split("=", 1)]
-    default = "mappo-lagrangian" if kind == "swarm" else "macaac"
-    algo = dict(zip(words, words[1:], strict=False)).get("--algo", default)
-    on_policy = algo in get_args(mappo.Algo)
-    on_swarm_only = ("mappo-fixed-penalty", "as-printed")  # lesson 05's comparison
-    allowed = [
-        a
-        for a in LEARNERS
-        if (a not in on_swarm_only if kind == "navigation" else a in get_args(mappo.Algo))
-    ]
-    if algo not in allowed:
-        fail(f"--algo must be one of {', '.join(allowed)}, got {algo!r}")
-    task, config = KINDS[kind][0](), LEARNERS[algo][0]()
-    if kind == "navigation" and on_policy:
-        task, config = replace(task, actions="continuous"), ON_NAVIGATION
-    fields = [(x, type(v), field(default=v)) for x, v in (("task", task), ("config", config))]
-    about = f"{Train.__doc__} --algo {{{','.join(allowed)}}} decides which options there are."
-    return make_dataclass(
-        "Train", fields, bases=(Train,), frozen=True, namespace={"__doc__": about}
-    )
 
 
 @dataclass(frozen=True)
@@ -81,8 +69,8 @@ class Evaluate:
     """Evaluate a trained run on held-out episodes."""
 
     run: Positional[Path]
-    episodes: int = 2000
-    seed: int = 12345
+    episodes: Several = 2000
+    seed: Natural = 12345
     deterministic: Annotated[bool, arg(help="Fly the mean action; --stochastic samples.")] = True
     stochastic: bool = False
     n_drones: int | None = None
@@ -90,10 +78,8 @@ class Evaluate:
     as_json: Annotated[bool, arg(name="json")] = False
     """Print one JSON object."""
 
-    def __call__(self):
-        from . import runs
-
-        check_seed(self.seed)
+    def __call__(self) -> None:
+        check_fields(self)
         mean = self.deterministic and not self.stochastic
         policy = runs.load(self.run, self.n_drones, mean, self.seed)
         result = runs.certify(policy, self.episodes, self.seed)
@@ -109,26 +95,21 @@ class Watch:
 
     run: Positional[Path]
     out: Path = Path("flight.gif")
-    seed: int = 0
+    seed: Natural = 0
     n_drones: int | None = None
 
-    def __call__(self):
-        from . import runs, show
+    def __call__(self) -> None:
+        from .lessons.lesson_02 import fly
 
-        check_seed(self.seed)
+        check_fields(self)
         if not self.out.parent.is_dir():
             raise ValueError(f"--out {self.out}: there is no folder {self.out.parent}")
-        frames = show.fly(runs.load(self.run, self.n_drones), self.seed)
+        frames = fly(runs.load(self.run, self.n_drones), self.seed)
         frames[0].save(self.out, save_all=True, append_images=frames[1:], duration=100, loop=0)
         print(f"{len(frames)} frames: {self.out}")
 
 
-def check_seed(seed):
-    if seed < 0:
-        raise ValueError(f"--seed must be at least 0, got {seed}")
-
-
-def print_result(r):
+def print_result(r: dict[str, Any]) -> None:
     """The certificate in words."""
     cost, rate = r["discounted_cost"], r["violation_rate"]
     done = f"return {r['return_mean']:.3f}"
@@ -143,57 +124,47 @@ def print_result(r):
     print(f"{verdict} the threshold τ = {r['threshold']}, at {done.split(',')[0]}")
 
 
-def main(argv=None):
-    argv = list(sys.argv[1:] if argv is None else argv)
-    try:
-        command = parse(argv)
-        command()
-    except (ValueError, OSError) as error:
-        fail(str(error))
-    except KeyboardInterrupt:
-        print("stopped; a training goes on with --resume from its last evaluation", file=sys.stderr)
-        raise SystemExit(130) from None
+def train_command(world: str, words: list[str]) -> Any:
+    """`Train` with the fields of the task and of the learner that --algo asks for."""
+    known = {algo: pair for pair in TRAININGS[world] for algo in runs.algos(type(pair[1]))}
+    words = [part for word in words for part in word.split("=", 1)]
+    algo = dict(zip(words, words[1:], strict=False)).get("--algo", next(iter(known)))
+    if algo not in known and world in words:
+        raise ValueError(f"--algo must be one of {', '.join(known)}, got {algo!r}")
+    defaults = known.get(algo, TRAININGS[world][0])
+    fields = [Annotated[type(x), arg(default=x), OmitArgPrefixes] for x in defaults]
+    return Train[*fields]
 
 
-def parse(argv):
+def parse(words: list[str]) -> Any:
     """The command object of the given words; `--help` prints and exits 0."""
-    train = {kind: partial(train_command, kind) for kind in KINDS}
-    tree = {"train": train, "evaluate": Evaluate, "watch": Watch}
-    path = []
-    while isinstance(tree, dict):
-        word = argv[len(path)] if len(path) < len(argv) else ""
-        if word in ("", "-h", "--help"):
-            allowed = ", ".join(tree)
-            text = f"usage: python -m safemarl_lite {' '.join(path)} {{{allowed}}} … [--help]"
-            if word == "":
-                fail(text)
-            print(re.sub(" +", " ", text))
-            raise SystemExit(0)
-        if word not in tree:
-            fail(f"{word!r} is not a command; choose from {', '.join(tree)}")
-        path.append(word)
-        tree = tree[word]
-    if isinstance(tree, partial):
-        tree = tree(argv[len(path) :])
+    app, training = SubcommandApp(), SubcommandApp()
+    for world in TRAININGS:
+        training.command(train_command(world, words), name=world)
+    app.command(training, name="train", help=Train.__doc__)
+    app.command(Evaluate, name="evaluate")
+    app.command(Watch, name="watch")
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(OmitArgPrefixes[tree], args=argv[len(path) :],
-                            prog=f"python -m safemarl_lite {' '.join(path)}")  # fmt: skip
+            return app.cli(prog="python -m safemarl_lite", args=words)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        words = [
-            re.sub(r"\x1b\[[0-9;]*m|[╭╮╰╯│─]", "", line).strip()
-            for line in said.getvalue().splitlines()
-        ]
-        fail(" ".join(w for w in words if w and not w.startswith("For full helptext")))
+        plain = re.sub(r"\x1b\[[0-9;]*m|[╭╮╰╯│─]|Error parsing \S+:", "", said.getvalue())
+        raise ValueError(plain.split("For full helptext")[0]) from None
 
 
-def fail(message):
-    """One line on stderr, exit code 2."""
-    print("error: " + " ".join(message.split()), file=sys.stderr)
-    raise SystemExit(2)
+def main(argv: list[str] | None = None) -> None:
+    try:
+        command = parse(list(sys.argv[1:] if argv is None else argv))
+        command()
+    except (ValueError, OSError, ImportError) as error:
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("stopped; a training goes on with --resume from its last evaluation", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -1,20 +1,31 @@
 """The draft's update, kept runnable: every fault a switch, and for every switch a check.
 
 Notebook: `04_cost_advantage_and_lagrangian`. The corrected path is `lagrangian.py` itself; a fault
-replaces one line of it. Axes: time T, environment E, signal (reward, then the m costs). Rewards
-are maximised, costs stay low, λ ≥ 0; J_c and τ are discounted sums over an episode.
+replaces one line of it. `PrintedMAPPO` is the draft's rule for λ on the swarm. Axes: time T,
+environment E, signal (reward, then the m costs). Rewards are maximised, costs stay low, λ ≥ 0; J_c
+and τ are discounted sums over an episode.
 """
 
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .cmdp import TabularCMDP, evaluate
 from .lagrangian import Multipliers, clipped_loss, combined_advantage, gae
+from .mappo import MAPPO, Data, MAPPOConfig
 
 
-def printed_violation(costs, values, next_values, terminated, discount, threshold):
+def printed_violation(
+    costs: Tensor,
+    values: Tensor,
+    next_values: Tensor,
+    terminated: Tensor,
+    discount: float,
+    threshold: float,
+) -> Tensor:
     """The draft's constraint: max(0, E[c + γV(s′) − V(s)] − τ), with the *reward's* critic V.
 
     All tensors of one shape; returns a scalar ≥ 0. Since E[r + γV(s′) − V(s)] = 0, it is the
@@ -22,6 +33,30 @@ def printed_violation(costs, values, next_values, terminated, discount, threshol
     """
     printed = costs + discount * (1 - terminated) * next_values - values
     return torch.relu(printed.mean() - threshold)
+
+
+@dataclass(frozen=True)
+class PrintedConfig(MAPPOConfig):
+    """Settings of `PrintedMAPPO`; its multiplier only knows `multiplier_start`, `_rate`, `hold`."""
+
+    algo: Literal["as-printed"] = "as-printed"
+
+
+class PrintedMAPPO(MAPPO):
+    """MAPPO with the draft's rule for λ (notebook 05); all else is corrected.
+
+    The printed penalty is constant in θ: it moves no policy, which is that of λ = 0 to the bit.
+    """
+
+    def price(self, data: Data, costs: list[float], values: Tensor, after: Tensor) -> np.ndarray:
+        """λ_j ← λ_j + rate · printed violation, from team sums; the policy pays nothing."""
+        if self.iteration >= self.config.hold:
+            for j, τ in enumerate(self.task.thresholds):
+                signals = data["costs"][..., j], values[..., 0], after[..., 0]
+                team = (x.sum(2) for x in signals)  # (T, E, N) → (T, E)
+                violation = printed_violation(*team, data["terminated"], self.task.discount, τ)
+                self.multipliers.values[j] += self.config.multiplier_rate * float(violation)
+        return np.zeros_like(self.multipliers.values)
 
 
 @dataclass(frozen=True)

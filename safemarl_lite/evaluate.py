@@ -5,22 +5,26 @@ discounted cost C = Σ_t γ^t c_t (what the threshold τ is about), episode cost
 any c_t > 0, success = terminated. Episodes are independent draws, run to their end.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
-import torch
 from scipy import stats
+
+Act = Callable[[np.ndarray], np.ndarray]  # observations (E, N, O) → actions
 
 LEVEL = 0.99
 HELD_OUT = (1948,)  # branch of the seeds that no training draws from
 
 
-def clopper_pearson(count, n, level=LEVEL):
+def clopper_pearson(count: int, n: int, level: float = LEVEL) -> float:
     """Exact one-sided upper bound of a probability: `count` events in `n` independent trials."""
-    return 1.0 if count == n else float(stats.beta.ppf(level, count + 1, n - count))
+    test = stats.binomtest(count, n, alternative="less")
+    return float(test.proportion_ci(level, "exact").high)
 
 
-def upper_bound(costs, level=LEVEL, least=2.0):
+def upper_bound(costs: np.ndarray, level: float = LEVEL, least: float = 2.0) -> float:
     """Upper confidence bound of E[C] from independent episodes' costs C ≥ 0, (n,), n ≥ 2.
 
     E[C] = P(C > 0) · E[C | C > 0], and each factor is bounded at half the error: the probability
@@ -36,7 +40,7 @@ def upper_bound(costs, level=LEVEL, least=2.0):
     return often * skewed_mean_bound(hit, half)
 
 
-def skewed_mean_bound(x, level):
+def skewed_mean_bound(x: np.ndarray, level: float) -> float:
     """Upper bound of E[x] from n ≥ 2 draws (n,): Student's t, corrected for skewness by Johnson.
 
     Johnson 1978, eq. 2.6; asymptotic in n, assumes a finite third moment.
@@ -49,7 +53,7 @@ def skewed_mean_bound(x, level):
     return float(x.mean() + deviation / n**0.5 * (t + skew * (1 + 2 * t**2)))
 
 
-def rollout(act, env, seed=None, record=False):
+def rollout(act: Act, env, seed: int | None = None, record: bool = False) -> dict[str, np.ndarray]:
     """One episode of every environment of `env` (made with autoreset=False) under `act`.
 
     `act` maps observations (E, N, O) to actions. Returns a dict of arrays (E, …): `discounted`
@@ -88,20 +92,18 @@ def rollout(act, env, seed=None, record=False):
     return out
 
 
-def evaluate(act, make_env, episodes, seed, wave=250):
-    """Run `episodes` independent episodes → the dict that `evaluate --json` prints.
+def evaluate(act: Act, task, episodes: int, seed: int, wave: int = 250) -> dict[str, Any]:
+    """Run `episodes` independent episodes of `task` → what `evaluate --json` prints.
 
-    `make_env(count, seed)` makes a vector environment of `count` episodes; costs are those of the
-    whole swarm, per constraint and in total.
+    Costs are those of the whole team, per constraint and in total.
     """
     if episodes < 2:
         raise ValueError(f"episodes must be at least 2, got {episodes}")
     waves, seeds = [], np.random.SeedSequence(seed, spawn_key=HELD_OUT)
     for start in range(0, episodes, wave):
-        env = make_env(min(wave, episodes - start), seeds.spawn(1)[0])
-        waves.append(rollout(act, env))
-        task = env.task
-        env.close()
+        count = min(wave, episodes - start)
+        with task.vector_env(count, seeds.spawn(1)[0], autoreset=False) as env:
+            waves.append(rollout(act, env))
     all_ = {name: np.concatenate([w[name] for w in waves]) for name in waves[0]}
     total, episode = all_["discounted"].sum(1), all_["episode"].sum(1)
     m = len(task.thresholds)
@@ -135,36 +137,3 @@ def evaluate(act, make_env, episodes, seed, wave=250):
         "constraints": constraints,
         "certified": all(c["upper99"] <= c["threshold"] for c in constraints),
     }
-
-
-class Policy:
-    """A trained actor: `policy(observations: dict) -> actions: dict`, agent by agent.
-
-    deterministic: the mean of the Gaussian, or the likeliest of discrete actions; otherwise a
-    sample, from `generator`. Which numbers of agents it may fly is checked by `runs.load`.
-    """
-
-    def __init__(self, actor, task, std, deterministic=True, seed=0):
-        self.actor, self.task, self.std = actor, task, std
-        self.deterministic = deterministic
-        self.discrete = getattr(task, "actions", None) == "discrete"
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def act(self, observations):
-        """Actions (…, N, A) in [−1, 1], or integers (…, N), for observations (…, N, O)."""
-        with torch.no_grad():
-            view = torch.as_tensor(np.asarray(observations), dtype=torch.float32)
-            action = self.actor(view)
-            if self.discrete and self.deterministic:
-                return action.argmax(-1).numpy()
-            if self.discrete:
-                chances = action.softmax(-1).flatten(0, -2)
-                chosen = torch.multinomial(chances, 1, generator=self.generator)
-                return chosen.view(action.shape[:-1]).numpy()
-            if not self.deterministic:
-                action += self.std * torch.randn(action.shape, generator=self.generator)
-        return action.clamp(-1, 1).numpy()
-
-    def __call__(self, observations):
-        rows = np.stack(list(observations.values()))
-        return dict(zip(observations, self.act(rows), strict=True))

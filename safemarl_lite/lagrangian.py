@@ -56,6 +56,15 @@ def clipped_loss(log_ratio, advantage, clip=0.2):
     return -torch.min(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
 
 
+def aimed_at(thresholds, tighten):
+    """τ_j − tighten, (m,): a learner aims below its budgets; `ValueError` where nothing is left."""
+    aims = np.array(thresholds) - tighten
+    if tighten > 0 and (aims <= 0).any():  # λ could only rise
+        left = f"leaves nothing of the threshold {min(thresholds):g}; choose it smaller"
+        raise ValueError(f"tighten={tighten:g} {left}")
+    return aims
+
+
 class Multipliers:
     """λ_j ← max(0, λ_j + rate · (Ĵ_{c_j} − τ_j)), for each of m constraints, optionally PID.
 

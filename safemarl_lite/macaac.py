@@ -25,19 +25,20 @@ critic over all views and actions, differentiated through a Gumbel-softmax actio
 import json
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from .actors import actor_of
 from .critics import AttentionCritic, JointCritic
-from .lagrangian import Multipliers
-from .mappo import actor_of, episode_means
+from .lagrangian import Multipliers, aimed_at
 from .replay import Replay
+from .settings import Amount, Count, Positive, Several, Share, check_fields
+from .step import episode_means
 
-Algo = Literal["macaac", "maddpg-c", "maac"]
 SWITCHES = ("stale_multiplier", "replayed_constraint", "wrong_entropy_sign", "no_episode_end")
 PARTS = "actor critic target actor_optimizer critic_optimizer multipliers replay".split()
 
@@ -46,53 +47,47 @@ PARTS = "actor critic target actor_optimizer critic_optimizer multipliers replay
 class MACAACConfig:
     """Settings of the learner; `faithful` turns on all four switches of the authors' code."""
 
-    algo: Algo = "macaac"
-    iterations: int = 312
-    num_envs: int = 128  # μ
-    updates: int = 25  # of critics and actors after each iteration's μ episodes
-    batch: int = 512  # replayed steps of an update
-    buffer_episodes: int = 12_800
-    learning_rate_actor: float = 1e-3  # both fall linearly to a tenth
-    learning_rate_critic: float = 3e-3
-    target_rate: float = 0.1  # Q̄ ← Q̄ + rate · (Q − Q̄) at every update
-    temperature_start: float = 0.05  # price of a nat of entropy in units of k, falls geometrically
-    temperature_end: float = 0.01
-    hidden_actor: int = 64
-    hidden_critic: int = 64
-    attention_heads: int = 4
+    algo: Literal["macaac", "maddpg-c", "maac"] = "macaac"
+    iterations: Count = 312
+    num_envs: Count = 128  # μ
+    updates: Count = 25  # of critics and actors after each iteration's μ episodes
+    batch: Count = 512  # replayed steps of an update
+    buffer_episodes: Count = 12_800
+    learning_rate_actor: Amount = 1e-3  # both fall linearly to a tenth
+    learning_rate_critic: Amount = 3e-3
+    target_rate: Share = 0.1  # Q̄ ← Q̄ + rate · (Q − Q̄) at every update
+    temperature_start: Positive = 0.05  # price of a nat of entropy in units of k, falls
+    temperature_end: Positive = 0.01  # geometrically
+    hidden_actor: Count = 64
+    hidden_critic: Count = 64
+    attention_heads: Count = 4
     shared_actor: bool = True  # False: one actor per agent, the paper's θ_i
-    multiplier_start: float = 0.0
-    multiplier_rate: float = 0.02  # β
-    violation_cap: float = 1.0  # of Ĵ_c − α in one step of λ
-    tighten: float = 0.35  # the learner aims at α − tighten
+    multiplier_start: Amount = 0.0
+    multiplier_rate: Amount = 0.02  # β
+    violation_cap: Positive = 1.0  # of Ĵ_c − α in one step of λ
+    tighten: Amount = 0.35  # the learner aims at α − tighten
     faithful: bool = False
     stale_multiplier: bool = False  # stores k + Σ λ_j c_j: old steps keep the price of their time
     replayed_constraint: bool = False  # λ follows the mean of Q^{c_j} over replayed steps
     wrong_entropy_sign: bool = False  # entropy is penalised, and counted as a constraint's cost
     no_episode_end: bool = False  # critics bootstrap at the horizon
-    eval_every: int = 8
-    eval_episodes: int = 1000
+    eval_every: Count = 8
+    eval_episodes: Several = 1000
 
-    def __post_init__(self):
-        if self.algo not in get_args(Algo):
-            raise ValueError(f"algo must be one of {', '.join(get_args(Algo))}, got {self.algo!r}")
-        for name, kind in self.__annotations__.items():
-            value = getattr(self, name)
-            least = 2 if name == "eval_episodes" else 1  # a bound needs two
-            if kind is int and (type(value) is not int or value < least):
-                raise ValueError(f"{name} must be an integer ≥ {least}, got {value!r}")
-            if kind is float and not 0 <= value < float("inf"):
-                raise ValueError(f"{name} must be ≥ 0 and finite, got {value!r}")
+    def __post_init__(self) -> None:
+        check_fields(self)
         if self.buffer_episodes < self.num_envs:
             raise ValueError(f"buffer_episodes must be ≥ num_envs, got {self.buffer_episodes}")
-        for name, top in (("temperature_end", self.temperature_start), ("target_rate", 1.0)):
-            if not 0 < getattr(self, name) <= top:
-                raise ValueError(f"{name} must be in (0, {top:g}], got {getattr(self, name)}")
+        if self.temperature_end > self.temperature_start:
+            top = f"at most temperature_start={self.temperature_start:g}"
+            raise ValueError(f"temperature_end must be {top}, got {self.temperature_end:g}")
+        if self.target_rate == 0:
+            raise ValueError("target_rate must be above 0, or no target ever moves; got 0")
         for name in SWITCHES if self.faithful else ():
             object.__setattr__(self, name, True)
 
 
-def q_targets(signals, next_values, goes_on, discount):
+def q_targets(signals: Tensor, next_values: Tensor, goes_on: Tensor, discount: float) -> Tensor:
     """y = x + γ · goes_on · V̄(o′): signals (B, 1 + m), next_values (B, N, 1 + m) → (B, N, 1 + m).
 
     goes_on (B,) is 0 where the step ended its episode, else 1.
@@ -100,7 +95,7 @@ def q_targets(signals, next_values, goes_on, discount):
     return signals[:, None] + discount * goes_on[:, None, None] * next_values
 
 
-def counterfactual_advantage(q, policy):
+def counterfactual_advantage(q: Tensor, policy: Tensor) -> Tensor:
     """Q_i(o, (b, a_{−i})) − Σ_b′ π(b′ | o_i) Q_i(o, (b′, a_{−i})) for every action b, (…, N, A).
 
     The baseline is what the *others'* actions lead to on average over the own one: subtracting it
@@ -109,12 +104,12 @@ def counterfactual_advantage(q, policy):
     return q - (policy * q).sum(-1, keepdim=True)
 
 
-def priced(q, multipliers):
+def priced(q: Tensor, multipliers: Tensor) -> Tensor:
     """Q^k + Σ_j λ_j Q^{c_j}: (…, 1 + m), (…, m) → (…)."""
     return q[..., 0] + (q[..., 1:] * multipliers).sum(-1)
 
 
-def own(q, actions):
+def own(q: Tensor, actions: Tensor) -> Tensor:
     """Values of the agents' own actions: (…, N, 1 + m, A), (…, N) → (…, N, 1 + m)."""
     index = actions[..., None, None].expand(*q.shape[:-1], 1)
     return q.gather(-1, index).squeeze(-1)
@@ -128,11 +123,14 @@ class MACAAC:
 
     std = 1.0  # actions are drawn from π itself
 
-    def __init__(self, env, config, seed):
+    def __init__(self, env, config: MACAACConfig, seed: np.random.SeedSequence) -> None:
         task = env.task
         if task.actions != "discrete":
             raise ValueError(f"{config.algo} needs actions='discrete', got {task.actions!r}")
-        self.env, self.config, self.task, self.iteration = env, config, task, 0
+        self.env = env
+        self.config = config
+        self.task = task
+        self.iteration = 0
         env.autoreset = False
         weights, noise = (int(s.generate_state(1)[0]) for s in seed.spawn(2))
         self.generator = torch.Generator().manual_seed(noise)
@@ -151,10 +149,7 @@ class MACAAC:
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), eps=1e-5, fused=True)
         self.replay = Replay(env, config.buffer_episodes // config.num_envs)
         bound = config.algo != "maac"
-        aims = np.array(task.thresholds) - config.tighten * bound
-        if config.tighten > 0 and bound and (aims <= 0).any():  # λ could only rise
-            left = f"leaves nothing of the threshold {task.threshold}; choose it smaller"
-            raise ValueError(f"tighten={config.tighten:g} {left}")
+        aims = aimed_at(task.thresholds, config.tighten * bound)
         rates = config.multiplier_rate, config.multiplier_start * bound
         self.multipliers = Multipliers(aims, *rates, cap=config.violation_cap)
         length = (1 - task.discount**task.horizon) / (1 - task.discount)
@@ -162,27 +157,29 @@ class MACAAC:
         self.unit = torch.tensor(unit, dtype=torch.float32)
 
     @property
-    def temperature(self):
+    def temperature(self) -> float:
         """Price of a nat of entropy in this iteration, in units of k."""
         c, done = self.config, self.iteration / self.config.iterations
         return c.temperature_start ** (1 - done) * c.temperature_end**done
 
-    def gumbel(self, logits):
+    def gumbel(self, logits: Tensor) -> Tensor:
         """Logits (…, A) with Gumbel noise: their argmax is a draw from softmax(logits)."""
         noise = torch.rand(logits.shape, generator=self.generator).clamp_min(1e-20)
         return logits - (-noise.log()).log()
 
-    def draw(self, logits):
+    def draw(self, logits: Tensor) -> Tensor:
         """Actions (…) ∼ softmax(logits (…, A))."""
         return self.gumbel(logits).argmax(-1)
 
-    def values(self, critic, views, actions):
+    def values(self, critic: AttentionCritic, views: Tensor, actions: Tensor) -> Tensor:
         """Q of every own action, (B, N, 1 + m, A), given the others' actions (B, N)."""
         heads = len(self.unit), self.task.action_size
         q = critic(views, one_hot(actions, self.task.action_size).float()).unflatten(-1, heads)
         return q * self.unit[:, None]
 
-    def joint(self, critic, views, actions, mine=None):
+    def joint(
+        self, critic: JointCritic, views: Tensor, actions: Tensor, mine: Tensor | None = None
+    ) -> Tensor:
         """MADDPG's Q of the joint action, (B, N, 1 + m); row i of `mine` is critic i's a_i."""
         n = self.task.n_agents
         actions = one_hot(actions, self.task.action_size).float().expand(n, -1, -1, -1)
@@ -190,7 +187,7 @@ class MACAAC:
             actions = torch.where(torch.eye(n)[:, None, :, None] > 0, mine, actions)
         return critic(views, actions) * self.unit
 
-    def targets(self, signals, stored, last, successors):
+    def targets(self, signals: Tensor, stored: Tensor, last: Tensor, successors: Tensor) -> Tensor:
         """y (B, N, 1 + m) of a batch, from the target critic and the policy now."""
         c = self.config
         if c.stale_multiplier:
@@ -209,7 +206,7 @@ class MACAAC:
             next_values = self.joint(self.target, successors, actions)
         return q_targets(signals, next_values, (~ends).float(), self.task.discount)
 
-    def critic_step(self, views, actions, targets):
+    def critic_step(self, views: Tensor, actions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Descend the squared errors of all heads → their means and mean values, (1 + m,) each."""
         q = (self.values if self.attends else self.joint)(self.critic, views, actions)
         q = own(q, actions) if self.attends else q
@@ -217,7 +214,7 @@ class MACAAC:
         self.descend(self.critic_optimizer, errors.sum(), self.critic, 1.0)
         return errors.detach(), q.detach().mean((0, 1))
 
-    def actor_step(self, views, actions):
+    def actor_step(self, views: Tensor, actions: Tensor) -> Tensor:
         """Descend the priced cost less the price of entropy → mean entropy (nats)."""
         λ = torch.as_tensor(self.multipliers.values, dtype=torch.float32)
         λ = λ * (not self.config.stale_multiplier)  # else head 0 holds it already
@@ -241,14 +238,16 @@ class MACAAC:
         self.descend(self.actor_optimizer, loss, self.actor, 0.5)
         return -(policy * log_policy).sum(-1).detach().mean()
 
-    def descend(self, optimizer, loss, network, norm):
+    def descend(
+        self, optimizer: torch.optim.Adam, loss: Tensor, network: nn.Module, norm: float
+    ) -> None:
         """A step down the loss, of this network only; its gradient is clipped to `norm`."""
         optimizer.zero_grad()
         loss.backward(inputs=list(network.parameters()))
         nn.utils.clip_grad_norm_(network.parameters(), norm)
         optimizer.step()
 
-    def update(self):
+    def update(self) -> Tensor:
         """One batch: critics, actors, targets → errors and values of the heads, entropy."""
         views, actions, *rest = self.replay.sample(self.config.batch, self.generator)
         with torch.no_grad():
@@ -260,7 +259,7 @@ class MACAAC:
                 late.lerp_(now, self.config.target_rate)
         return torch.cat([errors, values, entropy[None]])
 
-    def iterate(self):
+    def iterate(self) -> dict[str, float]:
         """One iteration, steps 1 to 3 above → its log."""
         c, m = self.config, len(self.task.thresholds)
         share = 1 - 0.9 * self.iteration / c.iterations
@@ -285,17 +284,17 @@ class MACAAC:
         log |= {f"q_{n}": x for n, x in zip(names, values, strict=True)}
         return log | {"entropy": learned[-1], "temperature": self.temperature}
 
-    def checkpoint(self):
+    def checkpoint(self) -> dict[str, Any]:
         """What plays: the actor's weights."""
         return {"actor": self.actor.state_dict(), "std": self.std, "iteration": self.iteration}
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on as if never stopped."""
         state = {name: getattr(self, name).state_dict() for name in PARTS}
         state["world"] = json.dumps(self.env.rng.bit_generator.state)
         return state | {"generator": self.generator.get_state(), "iteration": self.iteration}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in PARTS:
             getattr(self, name).load_state_dict(state[name])
         self.generator.set_state(state["generator"])

@@ -13,17 +13,19 @@ Axis order: time T, environment E, agent N, feature. One iteration:
 
 import json
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from .as_printed import printed_violation
-from .critics import Critic, mlp
-from .lagrangian import Multipliers, clipped_loss, combined_advantage, gae
+from .actors import actor_of
+from .critics import Critic
+from .lagrangian import Multipliers, aimed_at, clipped_loss, combined_advantage, gae
+from .settings import Amount, Count, Natural, Positive, Several, Share, check_fields
+from .step import episode_means
 
-Algo = Literal["mappo-lagrangian", "mappo", "mappo-fixed-penalty", "as-printed"]
+Data = dict[str, Tensor]  # columns of a batch, (T, E, …)
 
 
 @dataclass(frozen=True)
@@ -31,83 +33,51 @@ class MAPPOConfig:
     """Settings of the learner; `algo` says what happens to λ.
 
     mappo-lagrangian: λ follows the violation. mappo: λ = 0. mappo-fixed-penalty: λ stays at
-    `multiplier_start`. as-printed: λ by the draft's rule, see `as_printed.py`; as its penalty is
-    constant in θ, the policy is that of `mappo` to the bit.
+    `multiplier_start`.
     """
 
-    algo: Algo = "mappo-lagrangian"
-    iterations: int = 130
-    num_envs: int = 128
-    epochs: int = 4  # K
-    minibatches: int = 16
-    learning_rate: float = 1.5e-3  # falls linearly to a tenth
-    clip: float = 0.2
-    trace: float = 0.95  # GAE
-    std_start: float = 0.5  # of the Gaussian exploration, falls linearly to `std_end`
-    std_end: float = 0.3
-    std_until: float = 0.7  # share of the iterations after which it stays there
-    hidden_actor: int = 64
-    hidden_critic: int = 128
+    algo: Literal["mappo-lagrangian", "mappo", "mappo-fixed-penalty"] = "mappo-lagrangian"
+    iterations: Count = 130
+    num_envs: Count = 128
+    epochs: Count = 4  # K
+    minibatches: Count = 16
+    learning_rate: Positive = 1.5e-3  # falls linearly to a tenth
+    clip: Positive = 0.2
+    trace: Share = 0.95  # GAE
+    std_start: Positive = 0.5  # of the Gaussian exploration, falls linearly to `std_end`
+    std_end: Positive = 0.3
+    std_until: Positive = 0.7  # share of the iterations after which it stays there
+    hidden_actor: Count = 64
+    hidden_critic: Count = 128
     shared_actor: bool = True  # False: one actor per agent, the draft's θ_i
     centralized: bool = True  # False: the critic sees the agent's view only
-    multiplier_start: float = 0.3
-    multiplier_rate: float = 0.5
-    multiplier_growth: float = 0.3
-    multiplier_proportional: float = 0.0
-    violation_cap: float = 0.1
-    hold: int = 30  # iterations before λ moves: the swarm learns to fly first
-    tighten: float = 0.08  # the learner aims at τ − tighten
-    eval_every: int = 10
-    eval_episodes: int = 250
+    multiplier_start: Amount = 0.3
+    multiplier_rate: Amount = 0.5
+    multiplier_growth: Amount = 0.3
+    multiplier_proportional: Amount = 0.0
+    violation_cap: Positive = 0.1
+    hold: Natural = 30  # iterations before λ moves: the swarm learns to fly first
+    tighten: Amount = 0.08  # the learner aims at τ − tighten
+    eval_every: Count = 10
+    eval_episodes: Several = 250
 
-    def __post_init__(self):
-        algos = get_args(Algo)
-        if self.algo not in algos:
-            raise ValueError(f"algo must be one of {', '.join(algos)}, got {self.algo!r}")
-        for name in (
-            "iterations",
-            "num_envs",
-            "epochs",
-            "minibatches",
-            "eval_every",
-            "hidden_actor",
-            "hidden_critic",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.eval_episodes < 2:
-            raise ValueError(f"eval_episodes must be at least 2, got {self.eval_episodes}")
-        if not 0 <= self.trace <= 1:
-            raise ValueError(f"trace must lie in [0, 1], got {self.trace}")
-        for name in ("multiplier_start", "multiplier_rate", "multiplier_growth",
-                     "multiplier_proportional", "tighten", "hold"):  # fmt: skip
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if not self.violation_cap > 0:
-            raise ValueError(f"violation_cap must be positive, got {self.violation_cap}")
-        for name in ("learning_rate", "clip", "std_start", "std_end", "std_until"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
-class Actor(nn.Module):
-    """Mean of a Gaussian policy from the own view: (…, N, O) → (…, N, A)."""
-
-    def __init__(self, view_size, action_size, n_agents, hidden=64, shared=True):
-        super().__init__()
-        sizes = [view_size, hidden, hidden, action_size]
-        self.nets = nn.ModuleList(mlp(sizes, gain=0.01) for _ in range(1 if shared else n_agents))
-
-    def forward(self, observations):
-        if len(self.nets) == 1:
-            return self.nets[0](observations)
-        return torch.stack([net(observations[..., i, :]) for i, net in enumerate(self.nets)], -2)
-
-
-def actor_of(task, config):
-    """The untrained actor for a task."""
-    sizes = task.view_size, task.action_size, task.n_agents
-    return Actor(*sizes, config.hidden_actor, config.shared_actor)
+ON_NAVIGATION = MAPPOConfig(  # what suits 25 steps without a place to reach (notebook 06)
+    iterations=110,
+    num_envs=512,
+    hold=0,
+    multiplier_start=0.0,
+    multiplier_rate=0.03,
+    multiplier_growth=0.0,
+    violation_cap=1.0,
+    std_end=0.2,
+    tighten=0.4,
+    eval_every=5,
+    eval_episodes=1000,
+)
 
 
 class MAPPO:
@@ -116,8 +86,13 @@ class MAPPO:
     `env` is a vector environment such as `SwarmVectorEnv`, `seed` a `SeedSequence`.
     """
 
-    def __init__(self, env, config, seed):
-        self.env, self.config, self.task, self.iteration = env, config, env.task, 0
+    def __init__(self, env, config: MAPPOConfig, seed: np.random.SeedSequence) -> None:
+        if env.discrete:
+            raise ValueError(f"{config.algo} needs actions='continuous', got 'discrete'")
+        self.env = env
+        self.config = config
+        self.task = env.task
+        self.iteration = 0
         weights, noise = (int(s.generate_state(1)[0]) for s in seed.spawn(2))
         self.generator = torch.Generator().manual_seed(noise)
         m, state_size = len(self.task.thresholds), env.state().shape[-1]
@@ -128,12 +103,8 @@ class MAPPO:
             self.critic = Critic(*sizes, config.hidden_critic, config.centralized)
         parameters = [*self.actor.parameters(), *self.critic.parameters()]
         self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, eps=1e-5)
-        aims = np.array(self.task.thresholds) - config.tighten / m
-        if config.tighten > 0 and (aims <= 0).any():
-            left = f"leaves nothing of the threshold {self.task.threshold}; choose it smaller"
-            raise ValueError(f"tighten={config.tighten:g} {left}")
         self.multipliers = Multipliers(
-            aims,
+            aimed_at(self.task.thresholds, config.tighten / m),
             config.multiplier_rate,
             0.0 if config.algo == "mappo" else config.multiplier_start,
             config.multiplier_proportional,
@@ -142,13 +113,13 @@ class MAPPO:
         )
 
     @property
-    def std(self):
+    def std(self) -> float:
         """Standard deviation of the exploration in this iteration."""
         c = self.config
         done = min(1.0, self.iteration / (c.std_until * c.iterations))
         return c.std_start + (c.std_end - c.std_start) * done
 
-    def collect(self):
+    def collect(self) -> Data:
         """Run every environment from a fresh start for T steps → dict of tensors (T, E, …)."""
         observations, state = self.env.reset()
         rows = []
@@ -164,7 +135,7 @@ class MAPPO:
         columns = zip(names, zip(*rows, strict=True), strict=True)
         return {name: torch.as_tensor(np.stack(x), dtype=torch.float32) for name, x in columns}
 
-    def estimate(self, data):
+    def estimate(self, data: Data) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Advantages and returns (T, E, N, 1 + m) of the reward and every cost, and V(s), V(s′)."""
         ended = (data["terminated"] + data["truncated"]) > 0
         ended[-1] = True  # the batch ends here: bootstrap as for a truncated episode
@@ -177,25 +148,18 @@ class MAPPO:
         advantages = gae(signal, values, after, data["terminated"], ended, *settings)
         return advantages, advantages + values, values, after
 
-    def price(self, data, costs, values, after):
-        """Move λ as `config.algo` says; costs (m,) are the estimates Ĵ_c."""
-        c = self.config
-        if self.iteration < c.hold or c.algo in ("mappo", "mappo-fixed-penalty"):
-            return
-        if c.algo == "mappo-lagrangian":
+    def price(self, data: Data, costs: list[float], values: Tensor, after: Tensor) -> np.ndarray:
+        """Move λ by the estimates Ĵ_c (m,) → the price (m,) that the policy pays."""
+        if self.config.algo == "mappo-lagrangian" and self.iteration >= self.config.hold:
             self.multipliers.update(costs)
-            return
-        for j, tau in enumerate(self.task.thresholds):  # as printed
-            team = (x.sum(2) for x in (data["costs"][..., j], values[..., 0], after[..., 0]))
-            violation = printed_violation(*team, data["terminated"], self.task.discount, tau)
-            self.multipliers.values[j] += c.multiplier_rate * float(violation)
+        return self.multipliers.values
 
-    def update(self, data, advantages, returns):
+    def update(
+        self, data: Data, advantages: Tensor, returns: Tensor, price: np.ndarray
+    ) -> np.ndarray:
         """K epochs of minibatches: the clipped loss and the critic's regression → KL, clips."""
         c, std = self.config, self.std
-        λ = torch.as_tensor(self.multipliers.values, dtype=torch.float32)
-        if c.algo == "as-printed":
-            λ = torch.zeros_like(λ)  # the printed penalty is constant in θ: it moves no policy
+        λ = torch.as_tensor(price, dtype=torch.float32)
         gain = combined_advantage(advantages[..., 0], advantages[..., 1:], λ)
         columns = [data[name] for name in ("view", "state", "mean", "action")] + [gain, returns]
         columns = [x.flatten(0, 1) for x in columns]
@@ -218,7 +182,7 @@ class MAPPO:
                 log.append((float(kl), float(clipped)))
         return np.mean(log, 0)
 
-    def iterate(self):
+    def iterate(self) -> dict[str, float]:
         """One iteration, steps 1 to 4 above → its log."""
         c = self.config
         rate = c.learning_rate * (1 - 0.9 * self.iteration / c.iterations)
@@ -229,8 +193,8 @@ class MAPPO:
         self.critic.scale.update(self.critic.inputs(data["view"], data["state"]))
         advantages, returns, values, after = self.estimate(data)
         costs = [log[f"cost_{j}"] for j in range(len(self.task.thresholds))]
-        self.price(data, costs, values, after)
-        kl, clipped = self.update(data, advantages, returns)
+        price = self.price(data, costs, values, after)
+        kl, clipped = self.update(data, advantages, returns, price)
         explained = 1 - advantages.flatten(0, 2).var(0) / (returns.flatten(0, 2).var(0) + 1e-8)
         log |= {f"lambda_{j}": float(λ) for j, λ in enumerate(self.multipliers.values)}
         log |= {
@@ -244,11 +208,11 @@ class MAPPO:
         steps = self.iteration * c.num_envs * self.task.horizon
         return {"iteration": self.iteration, "env_steps": steps} | log | {"std": self.std}
 
-    def checkpoint(self):
+    def checkpoint(self) -> dict[str, Any]:
         """What flies: the actor's weights and its exploration."""
         return {"actor": self.actor.state_dict(), "std": self.std, "iteration": self.iteration}
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on as if never stopped."""
         return {
             "actor": self.actor.state_dict(),
@@ -260,28 +224,9 @@ class MAPPO:
             "iteration": self.iteration,
         }
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         for part in ("actor", "critic", "optimizer", "multipliers"):
             getattr(self, part).load_state_dict(state[part])
         self.generator.set_state(state["generator"])
         self.env.rng.bit_generator.state = json.loads(state["world"])
         self.iteration = state["iteration"]
-
-
-def episode_means(data, discount):
-    """Means over the first episode of every environment of a batch → dict of floats."""
-    ended = data["terminated"] + data["truncated"]
-    first = (ended.cumsum(0) - ended == 0).float()  # (T, E)
-    weight = first * discount ** torch.arange(len(first))[:, None]
-    costs = data["costs"].sum(2)  # (T, E, m), the whole swarm's
-    reward = data["rewards"].mean(2)
-    discounted = (costs * weight[..., None]).sum(0).mean(0)
-    return {
-        "return": float((reward * first).sum(0).mean()),
-        "return_discounted": float((reward * weight).sum(0).mean()),
-        "cost": float(discounted.sum()),
-        **{f"cost_{j}": float(x) for j, x in enumerate(discounted)},
-        "violation_rate": float(((costs.sum(-1) * first).sum(0) > 0).float().mean()),
-        "success": float((data["terminated"] * first).sum(0).mean()),
-        "length": float(first.sum(0).mean()),
-    }

@@ -9,46 +9,39 @@ import csv
 import json
 import os
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 import torch
-from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
-from . import macaac, mappo
-from .evaluate import Policy, evaluate
-from .navigation import NavigationEnv, NavigationTask, NavigationVectorEnv
-from .swarm import InfeasibleTask, SwarmEnv, SwarmTask, SwarmVectorEnv
+from .actors import Policy, actor_of
+from .as_printed import PrintedConfig, PrintedMAPPO
+from .evaluate import evaluate
+from .macaac import MACAAC, MACAACConfig
+from .mappo import MAPPO, MAPPOConfig
+from .navigation import NavigationTask
+from .swarm import InfeasibleTask, SwarmTask
 
-KINDS = {  # of task: its settings, a batch of it, one of it
-    "swarm": (SwarmTask, SwarmVectorEnv, SwarmEnv),
-    "navigation": (NavigationTask, NavigationVectorEnv, NavigationEnv),
-}
-LEARNERS = dict.fromkeys(get_args(mappo.Algo), (mappo.MAPPOConfig, mappo.MAPPO))
-LEARNERS |= dict.fromkeys(get_args(macaac.Algo), (macaac.MACAACConfig, macaac.MACAAC))
-ON_NAVIGATION = mappo.MAPPOConfig(  # what suits 25 steps without a place to reach
-    iterations=110,
-    num_envs=512,
-    hold=0,
-    multiplier_start=0.0,
-    multiplier_rate=0.03,
-    multiplier_growth=0.0,
-    violation_cap=1.0,
-    std_end=0.2,
-    tighten=0.4,
-    eval_every=5,
-    eval_episodes=1000,
-)
+TASKS = {task.kind: task for task in (SwarmTask, NavigationTask)}
+LEARNERS = {MAPPOConfig: MAPPO, PrintedConfig: PrintedMAPPO, MACAACConfig: MACAAC}
+UNPRICED = ("mappo", "maac")  # learners without λ: their checkpoints are ranked by return alone
+Config = MAPPOConfig | MACAACConfig
+Task = SwarmTask | NavigationTask
 
 
 class RunError(ValueError):
     """A run folder is missing, damaged or of another kind; one line says which."""
 
 
-def write(path, content):
+def algos(config_type: type) -> tuple[str, ...]:
+    """The values of `algo` that a settings class knows."""
+    return get_args(get_type_hints(config_type)["algo"])
+
+
+def write(path: str | Path, content: Any) -> None:
     """Write text, or save a state with torch, whole or not at all."""
     path = Path(path)
     temporary = path.with_name(path.name + ".part")
@@ -59,32 +52,37 @@ def write(path, content):
     os.replace(temporary, path)
 
 
-def read_config(folder):
-    """`config.json` of a run → (kind, seed, task, config)."""
+def read_config(folder: str | Path, task_type: type | None = None) -> tuple[int, Task, Config]:
+    """`config.json` of a run → (seed, task, config); `task_type` if the task is of your own class.
+
+    Raises `RunError`.
+    """
     path = Path(folder) / "config.json"
     try:
         stored = json.loads(path.read_text())
-        if stored["kind"] not in KINDS:
-            allowed = ", ".join(KINDS)
+        if stored["kind"] not in TASKS:
+            allowed = ", ".join(TASKS)
             raise RunError(f"{folder} is a run of {stored['kind']!r}, not one of {allowed}")
-        task_type, config_type = KINDS[stored["kind"]][0], LEARNERS[stored["config"]["algo"]][0]
-        task = task_type(**{k: _tuple(v) for k, v in stored["task"].items()})
-        return stored["kind"], stored["seed"], task, config_type(**stored["config"])
+        config_type = next(c for c in LEARNERS if stored["config"]["algo"] in algos(c))
+        given = {k: tuple(v) if isinstance(v, list) else v for k, v in stored["task"].items()}
+        task_type = task_type or TASKS[stored["kind"]]
+        if foreign := given.keys() - {f.name for f in fields(task_type)}:
+            unknown = f"{path} holds {', '.join(foreign)}, which {task_type.__name__} does not have"
+            raise RunError(f"{unknown}; give your own class of task as task_type")
+        return stored["seed"], task_type(**given), config_type(**stored["config"])
     except FileNotFoundError:
         raise RunError(f"{folder} is no run folder: it has no config.json") from None
     except InfeasibleTask as error:
         raise RunError(f"{path} holds an infeasible task: {error}") from None
     except RunError:
         raise
+    except StopIteration:
+        raise RunError(f"{path} is damaged: no algo {stored['config']['algo']!r}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is damaged: {type(error).__name__} {error}") from None
 
 
-def _tuple(value):
-    return tuple(value) if isinstance(value, list) else value
-
-
-def read_checkpoint(folder, name="best.pt"):
+def read_checkpoint(folder: str | Path, name: str = "best.pt") -> Any:
     """The state in `best.pt` or `last.pt`, read without running code that it may hold."""
     path = Path(folder) / name
     if not path.is_file():
@@ -96,26 +94,25 @@ def read_checkpoint(folder, name="best.pt"):
         raise RunError(f"{path} is damaged: {reason[:100]}") from None
 
 
-def load(folder, n_drones=None, deterministic=True, seed=0, name="best.pt"):
-    """The trained policy of a run folder; `n_drones` flies it with another number of drones."""
-    kind, _, task, config = read_config(folder)
+def load(
+    folder: str | Path,
+    n_drones: int | None = None,
+    deterministic: bool = True,
+    seed: int = 0,
+    name: Literal["best.pt", "last.pt"] = "best.pt",
+    task_type: type | None = None,
+) -> Policy:
+    """The trained policy of a run folder; raises `RunError`, in one line.
+
+    `n_drones` flies it with another number of drones; `seed` is that of a stochastic policy's
+    draws; `task_type` is the class of the task where it is a subclass of your own.
+    """
+    _, task, config = read_config(folder, task_type)
     state = read_checkpoint(folder, name)
     if n_drones is not None and n_drones != task.n_agents:
-        if kind != "swarm":
-            raise RunError(f"{folder} is no swarm: its views hold exactly {task.n_agents} agents")
-        full = min(task.n_drones, task.n_neighbours + 1)
-        if not config.shared_actor:
-            raise RunError(
-                f"{folder} has an actor for each of {task.n_drones} drones, not {n_drones}"
-            )
-        if n_drones < full:
-            raise RunError(
-                f"{folder} was trained with {full - 1} neighbours in view: "
-                f"it needs at least {full} drones, got {n_drones}"
-            )
-        task = type(task)(**asdict(task) | {"n_drones": n_drones})
+        task = _with_drones(task, config, n_drones, folder)
     try:
-        actor = mappo.actor_of(task, config)
+        actor = actor_of(task, config)
         actor.load_state_dict(state["actor"])
         return Policy(actor, task, state["std"], deterministic, seed)
     except (LookupError, TypeError, RuntimeError) as error:
@@ -123,22 +120,33 @@ def load(folder, n_drones=None, deterministic=True, seed=0, name="best.pt"):
         raise RunError(f"{folder}/{name} does not fit its config.json: {reason[:80]}") from None
 
 
-def kind_of(task):
-    """The name in KINDS of a task."""
-    return next(kind for kind, (task_type, *_) in KINDS.items() if isinstance(task, task_type))
+def _with_drones(task, config, n, folder):
+    """The task with `n` drones, if the actor's views allow it."""
+    if task.kind != "swarm":
+        raise RunError(f"{folder} is no swarm: its views hold exactly {task.n_agents} agents")
+    if not config.shared_actor:
+        raise RunError(f"{folder} has an actor for each of {task.n_drones} drones, not {n}")
+    full = min(task.n_drones, task.n_neighbours + 1)
+    if n < full:
+        seen = f"was trained with {full - 1} neighbours in view"
+        raise RunError(f"{folder} {seen}: it needs at least {full} drones, got {n}")
+    return replace(task, n_drones=n)
 
 
-def certify(policy, episodes=2000, seed=12345):
-    """`evaluate` for a loaded policy, on its own task → dict with the task."""
-    task = policy.task
-    env_type = KINDS[kind_of(task)][1]
-    result = evaluate(
-        policy.act, lambda n, s: env_type(task, n, s, autoreset=False), episodes, seed
-    )
-    return result | {"deterministic": policy.deterministic, "seed": seed, "task": asdict(task)}
+def certify(run: Policy | str | Path, episodes: int = 2000, seed: int = 12345) -> dict[str, Any]:
+    """The certificate of a policy, or of a run folder's best one, on its own task.
+
+    Of a folder it is written to `result.json` there as well.
+    """
+    policy = run if isinstance(run, Policy) else load(run)
+    result = evaluate(policy.act, policy.task, episodes, seed)
+    result |= {"deterministic": policy.deterministic, "seed": seed, "task": asdict(policy.task)}
+    if policy is not run:
+        write(Path(run) / "result.json", json.dumps(result, indent=1))
+    return result
 
 
-def rank(result, constrained=True):
+def rank(result: dict[str, Any], constrained: bool = True) -> tuple[float, float]:
     """Order of checkpoints: by return where the 95 % bounds are within budget, else by cost.
 
     A learner without λ is not `constrained`: by return alone.
@@ -150,83 +158,100 @@ def rank(result, constrained=True):
     return (1.0, result["return_mean"]) if feasible else (0.0, -worst)
 
 
-def train(kind, task, config, seed, folder, resume=False, quiet=False, stop=None):
+def train(
+    task: Task,
+    config: Config,
+    seed: int = 0,
+    *,
+    folder: str | Path,
+    resume: bool = False,
+    quiet: bool = False,
+    stop: int | None = None,
+) -> dict[str, float]:
     """Train into `folder` (until iteration `stop`, if given) and return the learner's last log.
 
     Evaluates every `config.eval_every` iterations on held-out episodes; `best.pt` is the best of
     these by `rank`, `last.pt` the last. `resume` goes on from `last.pt`, to the same numbers; a
-    run that was stopped before its first checkpoint starts anew.
+    run that was stopped before its first checkpoint starts anew. Raises `RunError`.
     """
+    from torch.utils.tensorboard import SummaryWriter  # slow, and only training needs it
+
     folder = Path(folder)
-    if resume:
-        stored = read_config(folder)
-        if (stored[0], stored[1], stored[2], stored[3]) != (kind, seed, task, config):
-            raise RunError(
-                f"{folder} was trained with another task, seed or config; see config.json"
-            )
-    elif (folder / "config.json").exists():
-        raise RunError(f"{folder} holds a run already; choose another --out, or --resume it")
-    saved = any((folder / name).exists() for name in ("best.pt", "last.pt"))
-    state = read_checkpoint(folder, "last.pt") if resume and saved else None
-    env_type, learner_type = KINDS[kind][1], LEARNERS[config.algo][1]
+    state = _resumed(folder, (seed, task, config)) if resume else _unused(folder)
     world, learning, held_out = np.random.SeedSequence(seed).spawn(3)
-    if learner_type is mappo.MAPPO and getattr(task, "actions", "") == "discrete":
-        raise ValueError(f"{config.algo} needs actions='continuous', got 'discrete'")
-    env = env_type(task, config.num_envs, world)
-    learner = learner_type(env, config, learning)
-    folder.mkdir(parents=True, exist_ok=True)
-    best, rows = (-1.0, 0.0), []
-    if state is not None:
-        try:
-            learner.load_state_dict(state["learner"])
-            best, rows = tuple(state["best"]), state["rows"]
-        except (LookupError, TypeError, ValueError, RuntimeError) as error:
-            env.close()
-            reason = str(error).splitlines()[0]
-            raise RunError(f"{folder}/last.pt cannot be resumed: {reason[:80]}") from None
-    else:
-        text = {"kind": kind, "seed": seed, "task": asdict(task), "config": asdict(config)}
-        write(folder / "config.json", json.dumps(text, indent=1))
-    last = min(config.iterations, stop or config.iterations)
-    bar = tqdm(range(learner.iteration, last), disable=quiet, unit="iteration", mininterval=1)
-    board = SummaryWriter(str(folder), purge_step=learner.iteration if resume else None)
     eval_seed = int(held_out.generate_state(1)[0])
-    try:
-        for _ in bar:
-            began = time.perf_counter()
-            log = learner.iterate()
-            due = (
-                learner.iteration % config.eval_every == 0 or learner.iteration == config.iterations
-            )
-            checkpoint = learner.checkpoint()
-            if due:
-                policy = Policy(learner.actor, task, learner.std)
-                result = evaluate(policy.act, lambda n, s: env_type(task, n, s, autoreset=False),
-                                  config.eval_episodes, eval_seed)  # fmt: skip
-                log |= {f"eval_{k}": result[k] for k in ("success_rate", "return_mean")}
-                log["eval_cost"] = result["discounted_cost"]["mean"]
-                log["eval_violation_rate"] = result["violation_rate"]["mean"]
-                rated = rank(result, config.algo not in ("mappo", "maac"))
-                if rated >= best:
-                    best = rated
-                    write(folder / "best.pt", checkpoint)
-            log["seconds"] = time.perf_counter() - began
-            rows.append(log)
-            for name, value in log.items():
-                board.add_scalar(name, value, learner.iteration)
-            write_progress(folder / "progress.csv", rows)
-            if due or learner.iteration == last:
-                write(folder / "last.pt", checkpoint | {
-                    "learner": learner.state_dict(), "best": best, "rows": rows})  # fmt: skip
-            shown = {"success": "success", "return": "return", "cost": "Ĵ_c", "lambda_0": "λ"}
-            bar.set_postfix_str(", ".join(f"{s} {log[name]:.3g}" for name, s in shown.items()))
-    finally:
-        board.close()
-        env.close()
+    with task.vector_env(config.num_envs, world) as env:
+        learner = LEARNERS[type(config)](env, config, learning)
+        best, rows = (-1.0, 0.0), []
+        if state is not None:
+            best, rows = _restore(learner, state, folder)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            text = {"kind": task.kind, "seed": seed, "task": asdict(task), "config": asdict(config)}
+            write(folder / "config.json", json.dumps(text, indent=1))
+        last = min(config.iterations, stop or config.iterations)
+        bar = tqdm(range(learner.iteration, last), disable=quiet, unit="iteration", mininterval=1)
+        with SummaryWriter(str(folder), purge_step=learner.iteration if resume else None) as board:
+            for _ in bar:
+                began = time.perf_counter()
+                log = learner.iterate()
+                checkpoint = learner.checkpoint()
+                ends = learner.iteration == config.iterations
+                due = ends or learner.iteration % config.eval_every == 0
+                if due:
+                    policy = Policy(learner.actor, task, learner.std)
+                    result = evaluate(policy.act, task, config.eval_episodes, eval_seed)
+                    log |= _eval_columns(result)
+                    rated = rank(result, config.algo not in UNPRICED)
+                    if rated >= best:
+                        best = rated
+                        write(folder / "best.pt", checkpoint)
+                log["seconds"] = time.perf_counter() - began
+                rows.append(log)
+                for name, value in log.items():
+                    board.add_scalar(name, value, learner.iteration)
+                write_progress(folder / "progress.csv", rows)
+                if due or learner.iteration == last:
+                    learned = {"learner": learner.state_dict(), "best": best, "rows": rows}
+                    write(folder / "last.pt", checkpoint | learned)
+                shown = {"success": "success", "return": "return", "cost": "Ĵ_c", "lambda_0": "λ"}
+                bar.set_postfix_str(", ".join(f"{s} {log[name]:.3g}" for name, s in shown.items()))
     return rows[-1] if rows else {}
 
 
-def write_progress(path, rows):
+def _unused(folder):
+    if (folder / "config.json").exists():
+        raise RunError(f"{folder} holds a run already; choose another --out, or --resume it")
+
+
+def _resumed(folder, given):
+    """What `last.pt` holds; None where the run has saved nothing yet."""
+    if read_config(folder, type(given[1])) != given:
+        raise RunError(f"{folder} was trained with another task, seed or config; see config.json")
+    saved = any((folder / name).exists() for name in ("best.pt", "last.pt"))
+    return read_checkpoint(folder, "last.pt") if saved else None
+
+
+def _restore(learner, state, folder):
+    """Put the learner where it was stopped → the best rank and the log until then."""
+    try:
+        learner.load_state_dict(state["learner"])
+        return tuple(state["best"]), state["rows"]
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{folder}/last.pt cannot be resumed: {reason[:80]}") from None
+
+
+def _eval_columns(result):
+    return {
+        "eval_success_rate": result["success_rate"],
+        "eval_return_mean": result["return_mean"],
+        "eval_cost": result["discounted_cost"]["mean"],
+        "eval_violation_rate": result["violation_rate"]["mean"],
+    }
+
+
+def write_progress(path: Path, rows: list[dict[str, float]]) -> None:
     """The log as CSV; columns that an iteration lacks stay empty."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     part = Path(path).with_suffix(".part")

@@ -6,6 +6,8 @@ Axis order: environment E, agent N, then O a view, S a global state, m constrain
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 
 class Step(NamedTuple):
@@ -21,3 +23,26 @@ class Step(NamedTuple):
     next_state: np.ndarray  # (E, S), likewise
     contacts: np.ndarray  # (E,) pairs of bodies that touch
     surrogate: np.ndarray  # (E, N, m) ≥ costs: a ramp of width `margin` in place of the indicator
+
+
+def episode_means(data: dict[str, Tensor], discount: float) -> dict[str, float]:
+    """Means over the first episode of every environment of a batch.
+
+    data: `rewards` (T, E, N), `costs` (T, E, N, m), `terminated` and `truncated` (T, E). `cost` and
+    `cost_j` are Ĵ_c, the discounted cost of the whole team; `return` is the mean over agents.
+    """
+    ended = data["terminated"] + data["truncated"]
+    first = (ended.cumsum(0) - ended == 0).float()  # (T, E)
+    weight = first * discount ** torch.arange(len(first))[:, None]
+    costs = data["costs"].sum(2)  # (T, E, m), the whole team's
+    reward = data["rewards"].mean(2)
+    discounted = (costs * weight[..., None]).sum(0).mean(0)
+    return {
+        "return": float((reward * first).sum(0).mean()),
+        "return_discounted": float((reward * weight).sum(0).mean()),
+        "cost": float(discounted.sum()),
+        **{f"cost_{j}": float(x) for j, x in enumerate(discounted)},
+        "violation_rate": float(((costs.sum(-1) * first).sum(0) > 0).float().mean()),
+        "success": float((data["terminated"] * first).sum(0).mean()),
+        "length": float(first.sum(0).mean()),
+    }

@@ -14,6 +14,7 @@ from scipy import stats
 
 import safemarl_lite
 from safemarl_lite import runs
+from safemarl_lite.as_printed import PrintedConfig
 from safemarl_lite.cmdp import evaluate as evaluate_cmdp
 from safemarl_lite.cmdp import random_cmdp
 from safemarl_lite.evaluate import clopper_pearson, evaluate, upper_bound
@@ -23,8 +24,9 @@ from safemarl_lite.lagrangian import (
     combined_advantage,
     gae,
 )
-from safemarl_lite.mappo import MAPPO, MAPPOConfig, episode_means
+from safemarl_lite.mappo import MAPPO, MAPPOConfig
 from safemarl_lite.navigation import NavigationTask, NavigationVectorEnv
+from safemarl_lite.step import episode_means
 from safemarl_lite.swarm import SwarmTask, SwarmVectorEnv
 
 SMALL = {"iterations": 3, "num_envs": 4, "eval_every": 2, "eval_episodes": 4,
@@ -133,11 +135,12 @@ def test_evaluation_draws_from_no_stream_of_a_training():
     training = [s.generate_state(4).tolist() for s in np.random.SeedSequence(3).spawn(3)]
     drawn = []
 
-    def make(count, seed):
-        drawn.append(tuple(seed.generate_state(4)))
-        return NavigationVectorEnv(NavigationTask(), count, seed, autoreset=False)
+    class Watched(NavigationTask):
+        def vector_env(self, count, seed, **options):
+            drawn.append(tuple(seed.generate_state(4)))
+            return super().vector_env(count, seed, **options)
 
-    evaluate(lambda views: np.zeros(views.shape[:2], int), make, 4, 3, wave=2)
+    evaluate(lambda views: np.zeros(views.shape[:2], int), Watched(), 4, 3, wave=2)
     assert len(drawn) == 2 and not set(drawn) & set(map(tuple, training))
 
 
@@ -155,11 +158,12 @@ def test_episode_means_count_first_episodes_only():
 @pytest.mark.parametrize("algo", ["mappo-lagrangian", "mappo", "mappo-fixed-penalty", "as-printed"])
 def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path, algo):
     torch.set_num_threads(1)
-    config = MAPPOConfig(algo=algo, multiplier_start=0.5, **SMALL)
+    config_type = PrintedConfig if algo == "as-printed" else MAPPOConfig
+    config = config_type(algo=algo, multiplier_start=0.5, **SMALL)
     task = SwarmTask(horizon=30, threshold=(0.1, 0.1))
-    runs.train("swarm", task, config, 3, tmp_path / "whole", quiet=True)
-    runs.train("swarm", task, config, 3, tmp_path / "parts", quiet=True, stop=1)
-    runs.train("swarm", task, config, 3, tmp_path / "parts", resume=True, quiet=True)
+    runs.train(task, config, 3, folder=tmp_path / "whole", quiet=True)
+    runs.train(task, config, 3, folder=tmp_path / "parts", quiet=True, stop=1)
+    runs.train(task, config, 3, folder=tmp_path / "parts", resume=True, quiet=True)
     logs = [list(csv.DictReader(open(tmp_path / x / "progress.csv"))) for x in ("whole", "parts")]
     assert len(logs[0]) == len(logs[1]) == 3
     for a, b in zip(*logs, strict=True):
@@ -182,7 +186,7 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path, algo):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "small"
-    runs.train("swarm", SwarmTask(), MAPPOConfig(**SMALL), 0, folder, quiet=True)
+    runs.train(SwarmTask(), MAPPOConfig(**SMALL), 0, folder=folder, quiet=True)
     return folder
 
 
@@ -205,7 +209,7 @@ def test_load_flies_any_number_that_fills_the_view(run):
 
 def test_separate_actors_fly_their_own_number_only(tmp_path):
     config = MAPPOConfig(shared_actor=False, **SMALL)
-    runs.train("swarm", SwarmTask(), config, 0, tmp_path / "own", quiet=True)
+    runs.train(SwarmTask(), config, 0, folder=tmp_path / "own", quiet=True)
     assert len(safemarl_lite.load(tmp_path / "own").actor.nets) == 5
     with pytest.raises(ValueError, match="an actor for each of 5"):
         safemarl_lite.load(tmp_path / "own", n_drones=6)
@@ -214,7 +218,7 @@ def test_separate_actors_fly_their_own_number_only(tmp_path):
 def test_a_run_stopped_before_its_first_checkpoint_starts_anew(tmp_path, monkeypatch):
     torch.set_num_threads(1)
     config, iterate = MAPPOConfig(**SMALL | {"eval_every": 3}), MAPPO.iterate
-    whole = runs.train("swarm", SwarmTask(), config, 0, tmp_path / "whole", quiet=True)
+    whole = runs.train(SwarmTask(), config, 0, folder=tmp_path / "whole", quiet=True)
 
     def interrupted(learner):
         if learner.iteration == 1:
@@ -223,9 +227,9 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_anew(tmp_path, monkeyp
 
     monkeypatch.setattr(MAPPO, "iterate", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        runs.train("swarm", SwarmTask(), config, 0, tmp_path / "cut", quiet=True)
+        runs.train(SwarmTask(), config, 0, folder=tmp_path / "cut", quiet=True)
     monkeypatch.setattr(MAPPO, "iterate", iterate)
-    again = runs.train("swarm", SwarmTask(), config, 0, tmp_path / "cut", resume=True, quiet=True)
+    again = runs.train(SwarmTask(), config, 0, folder=tmp_path / "cut", resume=True, quiet=True)
     assert {**again, "seconds": 0} == {**whole, "seconds": 0}
 
 
@@ -269,7 +273,7 @@ def test_the_command_line_refuses_in_one_line(run, tmp_path):
         ("train", "swarm", "--out", run): "holds a run already",
         ("train", "swarm", "--resume", "--seed", "9", "--out", run): "another task, seed or config",
         ("train", "swarm", "--resume", "--out", tmp_path / "none"): "no run folder",
-        ("train", "cars"): "choose from",
+        ("train", "cars"): "Available subcommands: swarm, navigation",
         ("evaluate", tmp_path / "none"): "no run folder",
         ("evaluate", empty): "no checkpoint",
         ("evaluate", broken): "damaged",
@@ -277,10 +281,10 @@ def test_the_command_line_refuses_in_one_line(run, tmp_path):
         ("evaluate", foreign): "is a run of 'cars'",
         ("evaluate", odd): "does not fit",
         ("train", "swarm", "--resume", "--out", cut, *flags): "cannot be resumed",
-        ("train", "swarm", "--threads", "0", "--out", tmp_path / "x"): "threads ≥ 1",
-        ("train", "swarm", "--episodes", "1", "--out", tmp_path / "x"): "episodes ≥ 2",
+        ("train", "swarm", "--threads", "0", "--out", tmp_path / "x"): "threads must be an integer ≥ 1",
+        ("train", "swarm", "--episodes", "1", "--out", tmp_path / "x"): "episodes must be an integer ≥ 2",
         ("evaluate", run, "--n-drones", "2"): "at least 5 drones",
-        ("evaluate", run, "--episodes", "1"): "at least 2",
+        ("evaluate", run, "--episodes", "1"): "an integer ≥ 2",
         ("watch", run, "--n-drones", "3"): "at least 5 drones",
     }
     for words, reason in cases.items():

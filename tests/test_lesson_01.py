@@ -9,16 +9,17 @@ import nbformat
 import numpy as np
 import pytest
 
-from safemarl_lite import checks, cmdp, show
+from safemarl_lite import cmdp
+from safemarl_lite.lessons import lesson_01, widgets
 
 ROOT = Path(__file__).parents[1]
 CELLS = nbformat.read(ROOT / "notebooks/01_constrained_mdp.ipynb", as_version=4).cells
 SOURCE = {cell.id: cell.source for cell in CELLS}
 CHECKS = {
-    1: (checks.check_occupancy, "occupancy"),
-    2: (checks.check_sweep, "sweep_values"),
-    3: (checks.check_price, "price_by_bisection"),
-    4: (checks.check_mixture, "mixture"),
+    1: (lesson_01.check_occupancy, "occupancy"),
+    2: (lesson_01.check_sweep, "sweep_values"),
+    3: (lesson_01.check_price, "price_by_bisection"),
+    4: (lesson_01.check_mixture, "mixture"),
 }
 
 
@@ -89,8 +90,8 @@ def test_slider_redraws_the_panel():
     task = cmdp.grid_world()
     values, _, prices = cmdp.pareto_front(task, [0.2, 0.5, 1.0])
     sweep = [0.2, 0.5, 1.0], values, prices[:, 0]
-    panel = show.SliderPanel(
-        lambda τ: show.budget_panel(task, τ, sweep), "budget τ", 0.5, 0.06, 1.8, 0.02
+    panel = widgets.SliderPanel(
+        lambda τ: lesson_01.budget_panel(task, τ, sweep), "budget τ", 0.5, 0.06, 1.8, 0.02
     )
     before = bytes(panel.picture.value)
     panel.slider.value = 1.2

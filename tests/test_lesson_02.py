@@ -7,17 +7,17 @@ import nbformat
 import numpy as np
 import pytest
 
-from safemarl_lite import checks
 from safemarl_lite.evaluate import rollout
+from safemarl_lite.lessons import lesson_02
 from safemarl_lite.swarm import InfeasibleTask, SwarmTask, SwarmVectorEnv
 
 ROOT = Path(__file__).parents[1]
 CELLS = nbformat.read(ROOT / "notebooks/02_swarm_environment.ipynb", as_version=4).cells
 TEXT = "\n".join(cell.source for cell in CELLS)
 CHECKS = {
-    1: (checks.check_drone_costs, "my_drone_costs"),
-    2: (checks.check_goal_radius, "my_goal_radius"),
-    3: (checks.check_is_feasible, "my_is_feasible"),
+    1: (lesson_02.check_drone_costs, "my_drone_costs"),
+    2: (lesson_02.check_goal_radius, "my_goal_radius"),
+    3: (lesson_02.check_is_feasible, "my_is_feasible"),
 }
 
 

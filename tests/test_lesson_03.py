@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from safemarl_lite import checks, critics, lagrangian
+from safemarl_lite import critics, lagrangian
+from safemarl_lite.lessons import lesson_03
 
 ROOT = Path(__file__).parents[1]
 CELLS = nbformat.read(ROOT / "notebooks/03_centralized_critics.ipynb", 4).cells
 SOURCE = {cell.id: cell.source for cell in CELLS}
 CHECKS = {
-    1: (checks.check_explained_variance, "my_explained_variance"),
-    2: (checks.check_split_variance, "split_variance"),
-    3: (checks.check_two_targets, "two_targets"),
-    4: (checks.check_attend, "attend"),
+    1: (lesson_03.check_explained_variance, "my_explained_variance"),
+    2: (lesson_03.check_split_variance, "split_variance"),
+    3: (lesson_03.check_two_targets, "two_targets"),
+    4: (lesson_03.check_attend, "attend"),
 }
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from safemarl_lite import as_printed, checks, cmdp, lagrangian, show
+from safemarl_lite import as_printed, cmdp, lagrangian
+from safemarl_lite.lessons import lesson_04, widgets
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests/benchmarks"))
@@ -21,10 +22,10 @@ import draft_faults  # noqa: E402
 CELLS = nbformat.read(ROOT / "notebooks/04_cost_advantage_and_lagrangian.ipynb", 4).cells
 SOURCE = {cell.id: cell.source for cell in CELLS}
 CHECKS = {
-    1: (checks.check_mean_advantage, "mean_advantage"),
-    2: (checks.check_cost_advantage, "cost_advantage"),
-    3: (checks.check_multiplier_rule, "multiplier_rule"),
-    4: (checks.check_diagnosis, "diagnosis"),
+    1: (lesson_04.check_mean_advantage, "mean_advantage"),
+    2: (lesson_04.check_cost_advantage, "cost_advantage"),
+    3: (lesson_04.check_multiplier_rule, "multiplier_rule"),
+    4: (lesson_04.check_diagnosis, "diagnosis"),
 }
 
 
@@ -165,11 +166,11 @@ def test_menu_redraws_the_panel():
 
     def draw(name):
         fig, axes = matplotlib.pyplot.subplots(1, 3)
-        show.price_curves(axes, run, best, 0.25, label=name)
+        lesson_04.price_curves(axes, run, best, 0.25, label=name)
         axes[0].legend()
         return fig
 
-    panel = show.ChoicePanel(draw, "fault", ("a", "b"))
+    panel = widgets.ChoicePanel(draw, "fault", ("a", "b"))
     before = bytes(panel.picture.value)
     panel.menu.value = "b"
     assert bytes(panel.picture.value)[:4] == b"\x89PNG" and bytes(panel.picture.value) != before

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safemarl_lite import checks
+from safemarl_lite.lessons import lesson_06
 
 ROOT = Path(__file__).parents[1]
 CELLS = json.loads((ROOT / "notebooks/06_attention_actor_critic.ipynb").read_text())["cells"]
 TEXT = "\n".join("".join(cell["source"]) for cell in CELLS)
 CHECKS = {
-    1: (checks.check_attention, "my_attention"),
-    2: (checks.check_q_target, "my_target"),
-    3: (checks.check_counterfactual, "my_advantage"),
-    4: (checks.check_steps_allowed, "my_steps_allowed"),
+    1: (lesson_06.check_attention, "my_attention"),
+    2: (lesson_06.check_q_target, "my_target"),
+    3: (lesson_06.check_counterfactual, "my_advantage"),
+    4: (lesson_06.check_steps_allowed, "my_steps_allowed"),
 }
 
 

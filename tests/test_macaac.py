@@ -14,8 +14,9 @@ from torch import nn
 import safemarl_lite
 from safemarl_lite import runs
 from safemarl_lite.__main__ import main
+from safemarl_lite.actors import Policy
 from safemarl_lite.critics import AttentionCritic, JointCritic
-from safemarl_lite.evaluate import Policy, clopper_pearson, evaluate, rollout
+from safemarl_lite.evaluate import clopper_pearson, evaluate, rollout
 from safemarl_lite.macaac import (
     MACAAC,
     SWITCHES,
@@ -25,6 +26,7 @@ from safemarl_lite.macaac import (
     priced,
     q_targets,
 )
+from safemarl_lite.mappo import ON_NAVIGATION
 from safemarl_lite.navigation import NavigationTask, NavigationVectorEnv
 
 ALGOS = ("macaac", "maddpg-c", "maac")
@@ -389,13 +391,13 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path, algo):
     task = TASK
     if algo == "mappo-lagrangian":
         task = replace(TASK, actions="continuous")
-        config = replace(runs.ON_NAVIGATION, iterations=5, num_envs=8,
+        config = replace(ON_NAVIGATION, iterations=5, num_envs=8,
                          minibatches=2, eval_every=2, eval_episodes=8)  # fmt: skip
     else:  # five rounds into a buffer of two: it wraps
         config = MACAACConfig(**SMALL | {"algo": algo, "iterations": 5, "multiplier_start": 0.5})
-    runs.train("navigation", task, config, 3, tmp_path / "whole", quiet=True)
-    runs.train("navigation", task, config, 3, tmp_path / "parts", quiet=True, stop=3)
-    runs.train("navigation", task, config, 3, tmp_path / "parts", resume=True, quiet=True)
+    runs.train(task, config, 3, folder=tmp_path / "whole", quiet=True)
+    runs.train(task, config, 3, folder=tmp_path / "parts", quiet=True, stop=3)
+    runs.train(task, config, 3, folder=tmp_path / "parts", resume=True, quiet=True)
     logs = [list(csv.DictReader(open(tmp_path / x / "progress.csv"))) for x in ("whole", "parts")]
     assert len(logs[0]) == len(logs[1]) == 5
     for a, b in zip(*logs, strict=True):
@@ -467,7 +469,7 @@ def test_train_evaluate_watch_end_to_end(tmp_path, capsys, algo):
 def test_the_command_line_refuses_in_one_line(tmp_path, capsys):
     run = tmp_path / "run"
     config = MACAACConfig(**SMALL | {"iterations": 1})
-    runs.train("navigation", NavigationTask(), config, 0, run, quiet=True)
+    runs.train(NavigationTask(), config, 0, folder=run, quiet=True)
     broken = tmp_path / "broken"
     broken.mkdir()
     stored = json.loads((run / "config.json").read_text())
@@ -497,7 +499,7 @@ def test_the_command_line_refuses_in_one_line(tmp_path, capsys):
         ("evaluate", run, "--n-drones", "7"): "exactly 5 agents",
         ("evaluate", broken): "damaged",
         ("evaluate", wrong): "config.json is damaged: ValueError horizon must be",
-        ("evaluate", run, "--episodes", "1"): "at least 2",
+        ("evaluate", run, "--episodes", "1"): "an integer ≥ 2",
     }
     for words, reason in cases.items():
         with pytest.raises(SystemExit) as stop:
@@ -518,7 +520,7 @@ def test_a_wrong_setting_is_refused(field, bad):
 def test_no_violation_is_no_proof_of_zero_and_costs_what_the_task_says():
     task = NavigationTask(n_agents=1, n_landmarks=1)  # nobody to collide with
     still = lambda v: np.zeros(v.shape[:2], int)  # noqa: E731
-    result = evaluate(still, lambda n, s: NavigationVectorEnv(task, n, s, autoreset=False), 50, 0)
+    result = evaluate(still, task, 50, 0)
     bound = clopper_pearson(0, 50, 0.995)
     assert result["constraints"][0]["upper99"] == pytest.approx(bound * task.violation_cost)
 

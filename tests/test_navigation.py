@@ -14,7 +14,7 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from safemarl_lite.mappo import MAPPO, MAPPOConfig
 from safemarl_lite.navigation import NavigationEnv, NavigationTask, NavigationVectorEnv
-from safemarl_lite.navigation_task import RADIUS, contact_force, nearest_first
+from safemarl_lite.navigation.task import RADIUS, contact_force, nearest_first
 
 EPISODES, STEPS, N = 220, 25, 5
 SWAP = np.array([0, 2, 1, 4, 3])  # the same moves in the numbering of the other order
@@ -321,7 +321,7 @@ def test_one_world_and_many_are_the_same():
             for t in range(STEPS):
                 names = env.agents
                 seen, rewards, *_, infos = env.step(dict(zip(names, actions[t, e], strict=True)))
-                np.testing.assert_allclose(env.world.positions[0], p[t, e], atol=1e-9)
+                np.testing.assert_allclose(env.batch.positions[0], p[t, e], atol=1e-9)
                 for i, name in enumerate(names):
                     np.testing.assert_allclose(seen[name], views[t, e, i], atol=1e-5)
                     assert rewards[name] == pytest.approx(-k[t, e])
@@ -426,7 +426,7 @@ def test_other_wrong_uses_are_refused():
     with pytest.raises(ValueError, match="num_envs"):
         NavigationVectorEnv(NavigationTask(), 0)
     single = NavigationEnv()
-    with pytest.raises(ValueError, match="actions must name"):
+    with pytest.raises(ValueError, match=r"call reset\(\) first"):
         single.step({})
     single.reset(0)
     with pytest.raises(ValueError, match="actions must name"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safemarl_lite import checks
+from safemarl_lite.lessons import lesson_05
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -48,9 +48,9 @@ def test_the_solutions_of_lesson_05_pass_and_slips_are_named(capsys):
     for source in solutions(ROOT / "notebooks/05_training_mappo_lagrangian.ipynb").values():
         exec(source, scope)
     step, choose, episodes = (
-        checks.check_multiplier_step,
-        checks.check_choose,
-        checks.check_episodes,
+        lesson_05.check_multiplier_step,
+        lesson_05.check_choose,
+        lesson_05.check_episodes,
     )
     cases = [
         (step, scope["my_multiplier_step"], "correct"),

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from safemarl_lite.swarm import InfeasibleTask, SwarmEnv, SwarmTask, SwarmVectorEnv
-from safemarl_lite.swarm_task import (
+from safemarl_lite.swarm.task import (
     drone_costs,
     formation,
     least_goal_radius,
@@ -210,15 +210,15 @@ def test_free_flight_follows_the_closed_form(action):
     task = SwarmTask()
     env = SwarmEnv(task)
     env.reset(seed=0)
-    x, v = env.swarm.positions[0].copy(), np.zeros((5, 3))
+    x, v = env.batch.positions[0].copy(), np.zeros((5, 3))
     n, h = task.ticks, task.dt / task.ticks
     lift = (task.max_thrust / task.mass - 9.81) * np.array(action, float)
     for _ in range(15):
         env.step(dict.fromkeys(env.agents, np.array(action, float)))
         f = lift - task.drag * v
         x, v = x + n * h * v + f * h * h * n * (n + 1) / 2, v + n * h * f
-        assert np.abs(env.swarm.positions[0] - x).max() < 1e-9
-        assert np.abs(env.swarm.velocities[0] - v).max() < 1e-9
+        assert np.abs(env.batch.positions[0] - x).max() < 1e-9
+        assert np.abs(env.batch.velocities[0] - v).max() < 1e-9
     assert lengths(v).max() <= task.top_speed
     env.close()
 
@@ -277,11 +277,11 @@ def test_nothing_tunnels_through_an_obstacle_or_a_drone():
     env.reset(options=start)
     act = {"drone_0": np.array([1, 0, 0.0]), "drone_1": np.array([-1, 0, 0.0])}
     contacts = [env.step(act)[4]["drone_0"]["contacts"] for _ in range(20)]
-    assert max(contacts) > 0 and env.swarm.positions[0, 0, 0] < env.swarm.positions[0, 1, 0]
+    assert max(contacts) > 0 and env.batch.positions[0, 0, 0] < env.batch.positions[0, 1, 0]
     start["obstacles"], start["positions"][1] = [[4, 0, 5]], [8, 30, 5]
     env.reset(options=start)
     contacts = [env.step(act)[4]["drone_0"]["contacts"] for _ in range(20)]
-    assert max(contacts) > 0 and env.swarm.positions[0, 0, 0] < 4
+    assert max(contacts) > 0 and env.batch.positions[0, 0, 0] < 4
     env.close()
 
 
@@ -393,7 +393,7 @@ def test_worlds_are_separate_and_are_freed():
     second.reset(seed=0)
     state = second.state()
     first.step({a: np.ones(3) for a in first.agents})
-    assert np.array_equal(second.state(), state) and first.swarm.client != second.swarm.client
+    assert np.array_equal(second.state(), state) and first.batch.client != second.batch.client
     first.close()
     second.step({a: np.zeros(3) for a in second.agents})
     second.close()
@@ -407,7 +407,7 @@ def test_worlds_are_separate_and_are_freed():
     files = len(os.listdir("/proc/self/fd"))
     for k in range(1000):
         env = SwarmEnv(task)
-        clients.add(env.swarm.client)
+        clients.add(env.batch.client)
         env.close()
         if k == 200:
             before = resident()

@@ -1,6 +1,6 @@
 """Constrained Cooperative Navigation: what may be set, the particles' physics, what agents see.
 
-Notebook: `06_attention_actor_critic`; the environments are in `navigation.py`. Sources: Lowe et
+Notebook: `06_attention_actor_critic`; the environments are in `world.py`. Sources: Lowe et
 al. 2017 (the particle world), `mpe2` and OpenAI's original for the two orders of integration.
 Units are the particle world's own, mass 1. Symbols: p_i, v_i position and velocity of agent i,
 d_ij = ‖p_i − p_j‖. Agent i is driven by
@@ -18,11 +18,17 @@ The environment axis E comes last, so that each operation runs over long rows: p
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.functional import softplus
+
+from ..settings import Count, Discount, check_fields
+
+if TYPE_CHECKING:
+    from .world import NavigationEnv, NavigationVectorEnv
 
 DT, DAMPING, THRUST, STIFFNESS, MARGIN, RADIUS = 0.1, 0.25, 5.0, 100.0, 1e-3, 0.15
 MOVES = {  # direction of each discrete action; the two libraries order the axes' signs differently
@@ -35,23 +41,21 @@ MOVES = {  # direction of each discrete action; the two libraries order the axes
 class NavigationTask:
     """Everything that may be set about the task; raises `ValueError` on construction."""
 
-    n_agents: int = 5
-    n_landmarks: int = 5
-    horizon: int = 25  # steps
+    kind: ClassVar[str] = "navigation"
+    violation_cost: ClassVar[float] = 1.0  # the least that one violation costs, undiscounted
+
+    n_agents: Count = 5
+    n_landmarks: Count = 5
+    horizon: Count = 25  # steps
     thresholds: tuple[float, ...] = (3.0,)  # α_1 of collisions and, if given, α_2 of the arena
-    discount: float = 0.99
+    discount: Discount = 0.99
     integration: Literal["openai", "mpe2"] = "openai"
     view: Literal["relational", "paper"] = "relational"
     actions: Literal["discrete", "continuous"] = "discrete"
     horizon_is_terminal: bool = True  # else truncated there, and learners bootstrap
 
-    violation_cost = 1.0  # the least that one violation costs, undiscounted
-
-    def __post_init__(self):
-        for name in ("n_agents", "n_landmarks", "horizon"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name} must be an integer ≥ 1, got {value!r}")
+    def __post_init__(self) -> None:
+        check_fields(self)
         try:
             limits = tuple(float(t) for t in self.thresholds)
         except (TypeError, ValueError):
@@ -60,31 +64,37 @@ class NavigationTask:
             allowed = "(collisions,) or (collisions, arena), each finite and ≥ 0"
             raise ValueError(f"thresholds must be {allowed}, got {self.thresholds!r}")
         object.__setattr__(self, "thresholds", limits)
-        if not isinstance(self.discount, float) or not 0 < self.discount < 1:
-            raise ValueError(f"discount must lie in (0, 1), got {self.discount!r}")
-        for name in ("integration", "view", "actions"):
-            allowed, given = get_args(self.__annotations__[name]), getattr(self, name)
-            if given not in allowed:
-                raise ValueError(f"{name} must be {allowed[0]!r} or {allowed[1]!r}, got {given!r}")
+
+    def vector_env(self, num_envs: int, seed=0, **options: bool) -> "NavigationVectorEnv":
+        """A batch of this task's worlds."""
+        from .world import NavigationVectorEnv
+
+        return NavigationVectorEnv(self, num_envs, seed, **options)
+
+    def env(self, render_mode: str | None = None) -> "NavigationEnv":
+        """One world of this task, with PettingZoo's parallel API."""
+        from .world import NavigationEnv
+
+        return NavigationEnv(self, render_mode)
 
     @property
-    def threshold(self):
+    def threshold(self) -> float | tuple[float, ...]:
         """α as a number if there is one constraint, else the tuple."""
         return self.thresholds[0] if len(self.thresholds) == 1 else self.thresholds
 
     @property
-    def action_size(self):
+    def action_size(self) -> int:
         """Number of discrete actions, or of the components of a continuous one."""
         return 5 if self.actions == "discrete" else 2
 
     @property
-    def view_size(self):
+    def view_size(self) -> int:
         """Length O of an agent's own view; see `paper_view` and `relational_view`."""
         own, each = (4, 2) if self.view == "paper" else (5, 3)
         return own + each * self.n_landmarks + 4 * (self.n_agents - 1)
 
 
-def contact_force(ways, gaps):
+def contact_force(ways: Tensor, gaps: Tensor) -> Tensor:
     """Force on each agent from all others, (N, 2, E).
 
     `ways` (N, N − 1, 2, E) lead to the others, `gaps` (N, N − 1, E) are their lengths. Agents at
@@ -97,13 +107,15 @@ def contact_force(ways, gaps):
     return -(ways * push[:, :, None]).sum(1)
 
 
-def integrate(positions, velocities, force, order):
+def integrate(
+    positions: Tensor, velocities: Tensor, force: Tensor, order: str
+) -> tuple[Tensor, Tensor]:
     """One step of DT under `force` → (positions, velocities); see the two orders above."""
     later = (1 - DAMPING) * velocities + DT * force
     return positions + DT * (later if order == "openai" else velocities), later
 
 
-def paper_view(velocities, positions, to_landmarks, ways):
+def paper_view(velocities: Tensor, positions: Tensor, to_landmarks: Tensor, ways: Tensor) -> Tensor:
     """The reference's observation, (N, 4 + 2L + 4(N − 1), E).
 
     Own velocity and position, the ways to the landmarks and to the other agents in the order of
@@ -115,7 +127,15 @@ def paper_view(velocities, positions, to_landmarks, ways):
     return torch.cat([velocities, positions, *rows, silence], 1)
 
 
-def relational_view(velocities, positions, time_left, to_landmarks, distances, to_others, gaps):
+def relational_view(
+    velocities: Tensor,
+    positions: Tensor,
+    time_left: float,
+    to_landmarks: Tensor,
+    distances: Tensor,
+    to_others: Tensor,
+    gaps: Tensor,
+) -> Tensor:
     """What matters to an agent, nearest first, (N, 5 + 3L + 4(N − 1), E).
 
     Own velocity and position, time left (1 at the start, 0 at the end); of each landmark, nearest
@@ -135,7 +155,7 @@ def relational_view(velocities, positions, time_left, to_landmarks, distances, t
     return torch.cat([velocities, positions, clock, *rows], 1)
 
 
-def nearest_first(distances):
+def nearest_first(distances: Tensor) -> Tensor:
     """Order along axis 1 from the least distance on, as `argsort`; equals keep their order.
 
     A float64 ≥ 0 sorts like the integer of the same bits, so its last bits can carry the index;

@@ -1,6 +1,6 @@
 """The swarm in the Bullet physics engine: a PettingZoo environment and its batched twin.
 
-Notebook: `02_swarm_environment`; the task, its feasibility and its costs are in `swarm_task.py`.
+Notebook: `02_swarm_environment`; the task, its feasibility and its costs are in `task.py`.
 Symbols: p_i, v_i position (m) and velocity (m/s) of drone i, g the target. Rewards are maximised:
 
     r_i = fall of ‖p_i − g_i‖ in the step (m), + arrival_bonus when all are in the goal at once
@@ -11,27 +11,26 @@ An episode is terminated when all are in the goal at once, truncated when the ho
 Axis order everywhere: swarm E, drone N, feature.
 """
 
+import weakref
 from itertools import chain
 from typing import ClassVar
 
 import gymnasium as gym
 import numpy as np
-import pybullet as bullet
-from pettingzoo import ParallelEnv
 from scipy.spatial.transform import Rotation
 
+from ..parallel import Batch, OneWorld
+from ..step import Step
 from . import camera
 from .attitude import attitude_loop
-from .step import Step
-from .swarm_task import GRAVITY, InfeasibleTask, SwarmTask, gaps, lengths, near, view
-
-__all__ = ["InfeasibleTask", "SwarmEnv", "SwarmTask", "SwarmVectorEnv"]
+from .engine import bullet
+from .task import GRAVITY, SwarmTask, gaps, lengths, near, view
 
 GAP = 100.0  # m, at least, between neighbouring swarms of one Bullet world
 LEVEL, ORIGIN = (0, 0, 0, 1), (0, 0, 0)
 
 
-class SwarmVectorEnv:
+class SwarmVectorEnv(Batch):
     """`num_envs` swarms in one Bullet world, far apart; an ended swarm starts anew.
 
     `seed` is an int or a `SeedSequence`. Actions: (E, N, 3 or 4) in [−1, 1], clipped.
@@ -39,11 +38,22 @@ class SwarmVectorEnv:
 
     discrete = False
 
-    def __init__(self, task, num_envs, seed=0, autoreset=True, visual=False):
+    def __init__(
+        self,
+        task: SwarmTask,
+        num_envs: int,
+        seed: int | np.random.SeedSequence = 0,
+        autoreset: bool = True,
+        visual: bool = False,
+    ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
-        self.task, self.num_envs, self.autoreset = task, num_envs, autoreset
+        self.task = task
+        self.num_envs = num_envs
+        self.autoreset = autoreset
         self.agents = [f"drone_{i}" for i in range(task.n_drones)]
+        self.agent_observation_space = gym.spaces.Box(-np.inf, np.inf, (task.view_size,))
+        self.agent_action_space = gym.spaces.Box(-1, 1, (task.action_size,))
         self.rng = np.random.default_rng(seed)
         side = int(np.ceil(num_envs**0.5))
         row, column = np.divmod(np.arange(num_envs), side)
@@ -53,6 +63,7 @@ class SwarmVectorEnv:
         self.positions, self.velocities, self.places = np.zeros((3, num_envs, task.n_drones, 3))
         self.obstacles = np.zeros((num_envs, task.n_obstacles, 3))
         self.client = bullet.connect(bullet.DIRECT)
+        self._free = weakref.finalize(self, bullet.disconnect, self.client)  # also if dropped
         self._build(visual)
 
     def _build(self, visual):
@@ -228,78 +239,24 @@ class SwarmVectorEnv:
         tilted = (self.turn, self.spin) if self.task.control == "attitude" else ()
         return view(self.task, *(x[swarms] for x in (*seen, *tilted)))
 
-    def close(self):
+    def close(self) -> None:
         """Free the Bullet world; closing twice is allowed."""
-        if self.client is not None:
-            bullet.disconnect(self.client)
-            self.client = None
+        self._free()
+        self.client = None
 
 
-class SwarmEnv(ParallelEnv):
-    """One swarm with PettingZoo's parallel API; raises `ValueError` on malformed actions.
+class SwarmEnv(OneWorld):
+    """One swarm with PettingZoo's parallel API; reward and observation are each drone's own.
 
-    The reward and observation are each drone's own; `infos[agent]` holds `cost` (its share),
-    `costs` (per constraint) and `contacts` (of the swarm). `state()` is global, (S,).
+    `reset`'s options: `positions`, `velocities` (N, 3) in m and m/s, `obstacles` (M, 3) in m.
     """
 
-    metadata: ClassVar = {"name": "safe_swarm_v0", "render_modes": ["rgb_array"], "render_fps": 10}
+    metadata: ClassVar = OneWorld.metadata | {"name": "safe_swarm_v0"}
 
-    def __init__(self, task=None, render_mode=None):
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
-        self.task, self.render_mode = task or SwarmTask(), render_mode
-        self.swarm = SwarmVectorEnv(self.task, 1, autoreset=False, visual=render_mode is not None)
-        self.possible_agents = self.swarm.agents
-        self.agents = []
-        self._spaces = (
-            gym.spaces.Box(-np.inf, np.inf, (self.task.view_size,), np.float32),
-            gym.spaces.Box(-1, 1, (self.task.action_size,), np.float32),
-        )
-        self.state_space = gym.spaces.Box(-np.inf, np.inf, self.state().shape, np.float64)
+    def __init__(self, task: SwarmTask | None = None, render_mode: str | None = None) -> None:
+        visual = render_mode is not None
+        super().__init__(SwarmVectorEnv(task or SwarmTask(), 1, 0, False, visual), render_mode)
 
-    def observation_space(self, agent):
-        return self._spaces[0]
-
-    def action_space(self, agent):
-        return self._spaces[1]
-
-    def reset(self, seed=None, options=None):
-        """Start anew; `options` may give `positions`, `velocities` (N, 3), `obstacles` (M, 3)."""
-        self.agents = list(self.possible_agents)
-        given = {key: np.asarray(value)[None] for key, value in (options or {}).items()}
-        views = self.swarm.reset(seed, given)[0][0].astype(np.float32)
-        return self._per_agent(views), {agent: {} for agent in self.agents}
-
-    def step(self, actions):
-        if not self.agents:
-            raise ValueError("no episode is running; call reset() first")
-        if set(self.agents) ^ set(actions):
-            raise ValueError(f"actions must name exactly {self.agents}, got {list(actions)}")
-        step = self.swarm.step(np.stack([np.asarray(actions[a]) for a in self.agents])[None])
-        infos = [
-            {"cost": float(c.sum()), "costs": c, "contacts": int(step.contacts[0])}
-            for c in step.costs[0]
-        ]
-        result = (
-            self._per_agent(step.observations[0].astype(np.float32)),
-            self._per_agent(step.rewards[0].tolist()),
-            dict.fromkeys(self.agents, bool(step.terminated[0])),
-            dict.fromkeys(self.agents, bool(step.truncated[0])),
-            self._per_agent(infos),
-        )
-        if step.terminated[0] or step.truncated[0]:
-            self.agents = []
-        return result
-
-    def _per_agent(self, rows):
-        return dict(zip(self.agents, rows, strict=False))
-
-    def state(self):
-        return self.swarm.state()[0]
-
-    def render(self):
+    def render(self) -> np.ndarray | None:
         """A picture (height, width, 3) uint8 from Bullet's camera."""
-        return camera.picture(self.swarm) if self.render_mode else None
-
-    def close(self):
-        self.swarm.close()
+        return camera.picture(self.batch) if self.render_mode else None

@@ -1,6 +1,6 @@
 """The swarm task: what may be set, what is feasible, what is drawn, what costs.
 
-Notebook: `02_swarm_environment`; the physics is in `swarm.py`. Source: the draft's scenario and
+Notebook: `02_swarm_environment`; the physics is in `world.py`. Source: the draft's scenario and
 cost functions, repaired. Symbols: p_i position of drone i (m), o_k centre of obstacle k, r_k its
 radius, τ the threshold on the discounted cost of an episode. Per step, after the step:
 
@@ -10,10 +10,16 @@ radius, τ the threshold on the discounted cost of an episode. Per step, after t
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial.transform import Rotation
+
+from ..settings import Amount, Count, Discount, Natural, Point, Positive, check_fields
+
+if TYPE_CHECKING:
+    from .world import SwarmEnv, SwarmVectorEnv
 
 GRAVITY = 9.81  # m/s²
 ROOM = 1.0  # m between the start region and the nearest safe distance of an obstacle
@@ -24,7 +30,7 @@ class InfeasibleTask(ValueError):
     """No policy can satisfy this task; the message says which number would do."""
 
 
-def least_goal_radius(n, d):
+def least_goal_radius(n: int, d: float) -> float:
     """Radius (m) below which no ball holds `n` points at pairwise distance ≥ `d` (m).
 
     Exact up to six points: d/2, d/√3, d·√(3/8), d/√2, d/√2. Beyond, a bound from below: n balls of
@@ -34,12 +40,12 @@ def least_goal_radius(n, d):
     return d * (exact[n] if n <= 6 else max(exact[6], (n ** (1 / 3) - 1) / 2))
 
 
-def lengths(x):
+def lengths(x: np.ndarray) -> np.ndarray:
     """Euclidean norm of the last axis."""
     return np.sqrt(np.einsum("...i,...i->...", x, x))
 
 
-def formation(n, d):
+def formation(n: int, d: float) -> np.ndarray:
     """`n` points (n, 3) around the origin, pairwise ≥ `d` apart, in a small ball.
 
     Up to six points the smallest possible (pair, triangle, tetrahedron, octahedron), beyond that
@@ -59,27 +65,27 @@ def formation(n, d):
     return lattice[order[:n]] * d / 2**0.5
 
 
-def near(gap, reach, margin=0.0):
+def near(gap: np.ndarray, reach: float, margin: float = 0.0) -> np.ndarray:
     """1 where gap < reach; with a margin, falling linearly to 0 at reach + margin: never less."""
     return gap < reach if margin == 0 else np.clip((reach + margin - gap) / margin, 0, 1)
 
 
-def gaps(positions, others):
+def gaps(positions: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Distances (m) between drones and other points: (…, N, 3), (…, M, 3) → (…, N, M)."""
     return lengths(positions[..., :, None, :] - others[..., None, :, :])
 
 
-def drone_costs(positions, d_safe):
+def drone_costs(positions: np.ndarray, d_safe: float) -> np.ndarray:
     """Each drone's number of other drones closer than `d_safe` (m): (…, N, 3) → (…, N)."""
     return near(gaps(positions, positions), d_safe).sum(-1) - 1.0  # itself is no neighbour
 
 
-def obstacle_costs(positions, obstacles, reach):
+def obstacle_costs(positions: np.ndarray, obstacles: np.ndarray, reach: float) -> np.ndarray:
     """Each drone's number of obstacle centres nearer than `reach` (m): (…, N, 3) → (…, N)."""
     return near(gaps(positions, obstacles), reach).sum(-1).astype(float)
 
 
-def nearest(relative, clearance, k):
+def nearest(relative: np.ndarray, clearance: np.ndarray, k: int) -> np.ndarray:
     """The `k` rows of smallest clearance: (E, N, K, F), (E, N, K) → (E, N, k, F + 1).
 
     Lengths are divided by FAR; a slot without a row is zero with the largest clearance, 1.
@@ -92,7 +98,15 @@ def nearest(relative, clearance, k):
     return np.concatenate([seen, empty], 2) if k > rows else seen
 
 
-def view(task, positions, velocities, obstacles, places, turn=None, spin=None):
+def view(
+    task: "SwarmTask",
+    positions: np.ndarray,
+    velocities: np.ndarray,
+    obstacles: np.ndarray,
+    places: np.ndarray,
+    turn: Rotation | None = None,
+    spin: np.ndarray | None = None,
+) -> np.ndarray:
     """What each drone sees, (E, N, O): nothing absolute, so that it holds for any place and N.
 
     Own velocity and way to the own place at the target (6); of the nearest drones relative
@@ -126,55 +140,36 @@ def view(task, positions, velocities, obstacles, places, turn=None, spin=None):
 class SwarmTask:
     """Everything that may be set about the swarm; raises `InfeasibleTask` on construction."""
 
-    n_drones: int = 5
-    n_obstacles: int = 3
-    target: tuple[float, float, float] = (10.0, 10.0, 5.0)  # m
-    d_safe: float = 2.0  # m
-    obstacle_radius: float = 1.0  # m
-    goal_radius: float = 2.5  # m, all drones must be within it at once
-    dt: float = 0.1  # s, one control step
-    horizon: int = 100  # control steps
+    kind: ClassVar[str] = "swarm"
+    violation_cost: ClassVar[float] = 2.0  # the least that a close pair costs
+
+    n_drones: Count = 5
+    n_obstacles: Natural = 3
+    target: Point = (10.0, 10.0, 5.0)  # m
+    d_safe: Positive = 2.0  # m
+    obstacle_radius: Positive = 1.0  # m
+    goal_radius: Positive = 2.5  # m, all drones must be within it at once
+    dt: Positive = 0.1  # s, one control step
+    horizon: Count = 100  # control steps
     threshold: float | tuple[float, float] = 0.1  # τ, or (τ_drones, τ_obstacles)
-    discount: float = 0.99
+    discount: Discount = 0.99
     control: Literal["force", "attitude"] = "force"
-    start: tuple[float, float, float] = (-2.0, -2.0, 8.0)  # m, centre of the start formation
-    start_spacing: float = 3.2  # m, between neighbours in that formation
-    start_jitter: float = 0.3  # m, along each axis
-    mass: float = 0.5  # kg
-    body_radius: float = 0.3  # m
-    max_thrust: float = 7.5  # N
-    drag: float = 1.5  # 1/s: the drag force is −mass · drag · velocity
-    arrival_bonus: float = 5.0  # reward of each drone when all are in the goal
-    margin: float = 0.5  # m: width of the ramp of the surrogate cost that advantages are made of
-    n_neighbours: int = 4  # drones in a view, nearest first
-    n_obstacles_seen: int = 3  # obstacles in a view, nearest first
+    start: Point = (-2.0, -2.0, 8.0)  # m, centre of the start formation
+    start_spacing: Positive = 3.2  # m, between neighbours in that formation
+    start_jitter: Amount = 0.3  # m, along each axis
+    mass: Positive = 0.5  # kg
+    body_radius: Positive = 0.3  # m
+    max_thrust: Positive = 7.5  # N
+    drag: Positive = 1.5  # 1/s: the drag force is −mass · drag · velocity
+    arrival_bonus: Amount = 5.0  # reward of each drone when all are in the goal
+    margin: Amount = 0.5  # m: width of the ramp of the surrogate cost that advantages are made of
+    n_neighbours: Natural = 4  # drones in a view, nearest first
+    n_obstacles_seen: Natural = 3  # obstacles in a view, nearest first
 
-    violation_cost = 2.0  # the least that a close pair costs
-
-    def __post_init__(self):
-        for name in ("target", "start"):
-            point = np.asarray(getattr(self, name), float)
-            if point.shape != (3,) or not np.isfinite(point).all():
-                raise ValueError(f"{name} must be three finite numbers, got {getattr(self, name)}")
-            object.__setattr__(self, name, tuple(point.tolist()))
-        for name in ("n_drones", "horizon", "n_obstacles", "n_neighbours", "n_obstacles_seen"):
-            low = int(name in ("n_drones", "horizon"))
-            if getattr(self, name) != int(getattr(self, name)) or getattr(self, name) < low:
-                raise ValueError(f"{name} must be an integer ≥ {low}, got {getattr(self, name)}")
-            object.__setattr__(self, name, int(getattr(self, name)))
-        for name in ("d_safe", "obstacle_radius", "goal_radius", "dt", "mass", "body_radius",
-                     "drag", "start_spacing", "max_thrust"):  # fmt: skip
-            if not 0 < getattr(self, name) < np.inf:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if not 0 < self.discount < 1:
-            raise ValueError(f"discount must lie in (0, 1), got {self.discount}")
-        for name in ("start_jitter", "margin", "arrival_bonus"):
-            if not 0 <= getattr(self, name) < np.inf:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+    def __post_init__(self) -> None:
+        check_fields(self)
         if len(self.thresholds) not in (1, 2) or not all(0 <= t < np.inf for t in self.thresholds):
             raise ValueError(f"threshold must be τ ≥ 0, or two of them, got {self.threshold}")
-        if self.control not in ("force", "attitude"):
-            raise ValueError(f"control must be 'force' or 'attitude', got {self.control!r}")
         self._check_feasible()
 
     def _check_feasible(self):
@@ -210,57 +205,69 @@ class SwarmTask:
                      f"{way:.1f} m at {self.top_speed:.1f} m/s need more steps")  # fmt: skip
 
     @cached_property
-    def thresholds(self):
+    def thresholds(self) -> tuple[float, ...]:
         """τ as a tuple: one number for the total cost, or (τ_drones, τ_obstacles)."""
         return tuple(float(t) for t in np.atleast_1d(self.threshold))
 
     @cached_property
-    def distance(self):
+    def distance(self) -> float:
         """Distance (m) from the centre of the start to the target."""
         return float(np.linalg.norm(np.subtract(self.target, self.start)))
 
     @cached_property
-    def start_radius(self):
+    def start_radius(self) -> float:
         """Radius (m) of the ball around `start` that holds every start position."""
         spread = lengths(formation(self.n_drones, self.start_spacing)).max()
         return float(spread + 3**0.5 * self.start_jitter)
 
     @cached_property
-    def top_speed(self):
+    def top_speed(self) -> float:
         """Speed (m/s) that no drone exceeds in free flight: largest acceleration / drag."""
         lift = self.max_thrust / self.mass
         spare = 3**0.5 * (lift - GRAVITY) if self.control == "force" else lift + GRAVITY
         return spare / self.drag
 
     @cached_property
-    def reach(self):
+    def reach(self) -> float:
         """Distance (m) along an axis from `start` that no drone exceeds in an episode."""
         speed = self.top_speed / (3**0.5 if self.control == "force" else 1)
         return self.start_radius + speed * self.dt * self.horizon
 
     @cached_property
-    def ticks(self):
+    def ticks(self) -> int:
         """Physics ticks a control step: in one tick no drone moves further than its radius."""
         least = 5 if self.control == "attitude" else 1  # the attitude loop needs 50 Hz
         return max(least, int(np.ceil(self.top_speed * self.dt / self.body_radius)))
 
+    def vector_env(self, num_envs: int, seed=0, **options: bool) -> "SwarmVectorEnv":
+        """A batch of this task's worlds, in Bullet."""
+        from .world import SwarmVectorEnv
+
+        return SwarmVectorEnv(self, num_envs, seed, **options)
+
+    def env(self, render_mode: str | None = None) -> "SwarmEnv":
+        """One world of this task, with PettingZoo's parallel API."""
+        from .world import SwarmEnv
+
+        return SwarmEnv(self, render_mode)
+
     @property
-    def n_agents(self):
+    def n_agents(self) -> int:
         return self.n_drones
 
     @property
-    def action_size(self):
+    def action_size(self) -> int:
         """Force: 3 numbers; attitude: thrust, roll, pitch and yaw rate."""
         return 3 if self.control == "force" else 4
 
     @property
-    def view_size(self):
+    def view_size(self) -> int:
         """Length O of a drone's own view; see `view`."""
         attitude = 3 * (self.control == "attitude")
         return 6 + 7 * self.n_neighbours + 4 * self.n_obstacles_seen + attitude
 
     @cached_property
-    def formation(self):
+    def formation(self) -> np.ndarray:
         """Places (N, 3) in m around the target: the shape of the start, over half the spare room.
 
         Half-way between the tightest packing and one that touches the goal ball from within:
@@ -270,7 +277,7 @@ class SwarmTask:
         radius = lengths(tight).max()
         return tight * (1 if radius == 0 else (radius + self.goal_radius) / 2 / radius)
 
-    def places(self, positions):
+    def places(self, positions: np.ndarray) -> np.ndarray:
         """Each drone's place at the target: the cheapest assignment for starts (count, N, 3)."""
         places = np.empty_like(positions)
         for start, place in zip(positions, places, strict=True):
@@ -278,7 +285,7 @@ class SwarmTask:
             place[:] = self.formation[linear_sum_assignment((way**2).sum(-1))[1]]
         return places + self.target
 
-    def draw(self, rng, count):
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw starts of `count` episodes → positions (count, N, 3), obstacles (count, M, 3), in m.
 
         Starts are a jittered `formation`, ≥ d_safe apart. Every obstacle's centre lies within

@@ -5,7 +5,8 @@ frames are drawn at twice the size of their bodies, to be seen from 20 m away.
 """
 
 import numpy as np
-import pybullet as bullet
+
+from .engine import bullet
 
 BLUE, DARK = (0.0, 0.45, 0.7, 1.0), (0.15, 0.15, 0.15, 1.0)
 ORANGE, GREEN, GREY = (0.84, 0.37, 0.0, 1.0), (0.0, 0.62, 0.45, 1.0), (0.93, 0.93, 0.9, 1.0)

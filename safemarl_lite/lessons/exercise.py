@@ -1,11 +1,11 @@
 """Runs the check of an exercise: one line when an answer is right, the likely slip when it is not.
 
-`checks.py` holds the checks of lessons 01–03, `checks_training.py` those from 04 on.
+`lesson_01.py`, `lesson_02.py`, … hold the checks, one `check_…` for each exercise of a lesson.
 """
 
 import numpy as np
 
-from . import cmdp
+from .. import cmdp
 
 
 def run(name, check):

@@ -1,6 +1,6 @@
 """Constrained Cooperative Navigation: a batched environment and its PettingZoo twin.
 
-Notebook: `06_attention_actor_critic`; the task and the physics are in `navigation_task.py`.
+Notebook: `06_attention_actor_critic`; the task and the physics are in `task.py`.
 Source: Parnika et al. 2021 (arXiv 2101.02349, §3). With `integration="mpe2"` it equals
 `mpe2.simple_spread_v3` step by step. Symbols: p_i position of agent i, x_l landmark l. All costs
 are read after the step:
@@ -17,9 +17,11 @@ from typing import ClassVar
 import gymnasium as gym
 import numpy as np
 import torch
-from pettingzoo import ParallelEnv
+from PIL import Image, ImageDraw
 
-from .navigation_task import (
+from ..parallel import Batch, OneWorld
+from ..step import Step
+from .task import (
     MOVES,
     RADIUS,
     THRUST,
@@ -29,12 +31,9 @@ from .navigation_task import (
     paper_view,
     relational_view,
 )
-from .step import Step
-
-__all__ = ["NavigationEnv", "NavigationTask", "NavigationVectorEnv"]
 
 
-class NavigationVectorEnv:
+class NavigationVectorEnv(Batch):
     """`num_envs` particle worlds in step with each other; ended episodes start anew together.
 
     `seed` is an int or a `SeedSequence`. Actions: integers (E, N) below 5, or (E, N, 2) in
@@ -42,12 +41,23 @@ class NavigationVectorEnv:
     the starts of five agents overlap. Physics in float64; views and state are float32.
     """
 
-    def __init__(self, task, num_envs, seed=0, autoreset=True):
+    def __init__(
+        self,
+        task: NavigationTask,
+        num_envs: int,
+        seed: int | np.random.SeedSequence = 0,
+        autoreset: bool = True,
+    ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
-        self.task, self.num_envs, self.autoreset = task, num_envs, autoreset
-        self.discrete, n = task.actions == "discrete", task.n_agents
+        n, spaces = task.n_agents, gym.spaces
+        self.task = task
+        self.num_envs = num_envs
+        self.autoreset = autoreset
+        self.discrete = task.actions == "discrete"
         self.agents = [f"agent_{i}" for i in range(n)]
+        self.agent_observation_space = spaces.Box(-np.inf, np.inf, (task.view_size,))
+        self.agent_action_space = spaces.Discrete(5) if self.discrete else spaces.Box(-1, 1, (2,))
         self.rng = np.random.default_rng(seed)
         self._others = torch.tensor([j for i in range(n) for j in range(n) if j != i]).long()
         self._thrust = THRUST * torch.tensor(MOVES[task.integration], dtype=torch.float64).T
@@ -167,9 +177,6 @@ class NavigationVectorEnv:
     velocities = property(lambda self: _outside(self._velocities))
     landmarks = property(lambda self: _outside(self._landmarks))  # (E, L, 2)
 
-    def close(self):
-        """Nothing to free; here so that every environment can be closed."""
-
 
 def _inside(points):
     """(E, N, 2) numpy → (N, 2, E) torch, a copy."""
@@ -181,79 +188,42 @@ def _outside(points):
     return points.permute(2, 0, 1).numpy()
 
 
-class NavigationEnv(ParallelEnv):
-    """One world with PettingZoo's parallel API; raises `ValueError` on malformed actions.
+class NavigationEnv(OneWorld):
+    """One world with PettingZoo's parallel API.
 
     With `integration="mpe2"` it takes the discrete actions of `mpe2.simple_spread_v3`, and from
-    the same seed starts in the same place. `infos[agent]` holds `cost` (the agent's share),
-    `costs` (per constraint) and `contacts` (pairs).
+    the same seed starts in the same place. `reset`'s options: `positions`, `velocities` (N, 2),
+    `landmarks` (L, 2).
     """
 
-    metadata: ClassVar = {"name": "navigation_v0", "render_modes": ["rgb_array"], "render_fps": 10}
+    metadata: ClassVar = OneWorld.metadata | {"name": "navigation_v0"}
 
-    def __init__(self, task=None, render_mode=None):
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
-        self.task, self.render_mode = task or NavigationTask(), render_mode
-        self.world = NavigationVectorEnv(self.task, 1, autoreset=False)
-        self.possible_agents, self.agents = self.world.agents, []
-        spaces = gym.spaces
-        self._views = spaces.Box(-np.inf, np.inf, (self.task.view_size,), np.float32)
-        self._acts = spaces.Discrete(5) if self.world.discrete else spaces.Box(-1, 1, (2,))
-        self.state_space = spaces.Box(-np.inf, np.inf, self.state().shape, np.float32)
+    def __init__(self, task: NavigationTask | None = None, render_mode: str | None = None) -> None:
+        batch = NavigationVectorEnv(task or NavigationTask(), 1, autoreset=False)
+        super().__init__(batch, render_mode)
 
-    def observation_space(self, agent):
-        return self._views
-
-    def action_space(self, agent):
-        return self._acts
-
-    def reset(self, seed=None, options=None):
-        """Start anew; `options` may give `positions`, `velocities` (N, 2), `landmarks` (L, 2)."""
-        self.agents = list(self.possible_agents)
-        given = {key: np.asarray(value)[None] for key, value in (options or {}).items()}
-        views = self.world.reset(seed, given)[0][0]
-        return self._per_agent(views), {agent: {} for agent in self.agents}
-
-    def step(self, actions):
-        if set(actions) != set(self.agents) or not self.agents:
-            raise ValueError(f"actions must name exactly {self.agents}, got {list(actions)}")
-        step = self.world.step(np.stack([np.asarray(actions[a]) for a in self.agents])[None])
-        pairs = int(step.contacts[0])
-        infos = [{"cost": float(c.sum()), "costs": c, "contacts": pairs} for c in step.costs[0]]
-        ends = [dict.fromkeys(self.agents, bool(x[0])) for x in (step.terminated, step.truncated)]
-        rows = step.observations[0], step.rewards[0].tolist()
-        result = *map(self._per_agent, rows), *ends, self._per_agent(infos)
-        if step.terminated[0] or step.truncated[0]:
-            self.agents = []
-        return result
-
-    def _per_agent(self, rows):
-        return dict(zip(self.agents, rows, strict=True))
-
-    def state(self):
-        return self.world.state()[0]
-
-    def render(self):
-        return picture(self.world) if self.render_mode else None
-
-    def close(self):
-        self.world.close()
+    def render(self) -> np.ndarray | None:
+        """A picture (size, size, 3) uint8 from above."""
+        return picture(self.batch) if self.render_mode else None
 
 
-def picture(env, size=400, reach=1.4):
-    """The first world of a `NavigationVectorEnv` from above, (size, size, 3) uint8.
+def picture(env: NavigationVectorEnv, size: int = 400, reach: float = 1.4) -> np.ndarray:
+    """The first world of a batch from above, (size, size, 3) uint8.
 
     Blue: agents; orange: agents that collide; dark: landmarks; the arena is the white square.
     """
-    axis = (np.arange(size) + 0.5) / size * 2 * reach - reach
-    x, y = np.meshgrid(axis, -axis)
-    shot = np.where((np.maximum(abs(x), abs(y)) <= 1)[..., None], 1.0, 0.88) * np.ones(3)
-    hit = (env._gaps[..., 0] < 2 * RADIUS).any(1).tolist()
-    colours = [(0.84, 0.37, 0.0) if h else (0.0, 0.45, 0.7) for h in hit]
-    discs = [*zip(env.positions[0], colours, [RADIUS] * len(hit), strict=True)]
-    for centre, colour, radius in [*discs, *((p, (0.15,) * 3, 0.05) for p in env.landmarks[0])]:
-        inside = (radius - np.hypot(x - centre[0], y - centre[1])) * size / (2 * reach) + 0.5
-        cover = 0.85 * np.clip(inside, 0, 1)[..., None]
-        shot = shot * (1 - cover) + cover * np.array(colour)
-    return (255 * shot).round().astype(np.uint8)
+    scale = 2 * size / (2 * reach)  # drawn at twice the size, then shrunk: smooth edges
+    image = Image.new("RGB", (2 * size, 2 * size), (224, 224, 224))
+    draw = ImageDraw.Draw(image, "RGBA")
+
+    def box(centre, radius):
+        x, y = (reach + centre[0]) * scale, (reach - centre[1]) * scale
+        return x - radius * scale, y - radius * scale, x + radius * scale, y + radius * scale
+
+    draw.rectangle(box((0, 0), 1), fill=(255, 255, 255))
+    collides = (env._gaps[..., 0] < 2 * RADIUS).any(1).tolist()
+    for place, hit in zip(env.positions[0], collides, strict=True):
+        draw.ellipse(box(place, RADIUS), fill=(213, 94, 0, 217) if hit else (0, 114, 178, 217))
+    for place in env.landmarks[0]:
+        draw.ellipse(box(place, 0.05), fill=(38, 38, 38, 217))
+    return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))

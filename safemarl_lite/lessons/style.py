@@ -1,0 +1,56 @@
+"""The style of the figures: one palette, one meaning a colour.
+
+Colours are Okabe and Ito's (readable with every colour vision), and every curve has a line
+style of its own, so that the figures survive printing in grey.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import display
+
+REWARD, COST, PRICE, THRESHOLD = "#0072B2", "#D55E00", "#009E73", "#000000"
+CONSTRAINTS = ("#D55E00", "#CC79A7", "#E69F00")  # one for each constraint
+NEUTRAL = "#7F7F7F"
+
+
+def use():
+    """Set the figure style that every notebook uses."""
+    plt.rcParams.update(
+        {
+            "figure.figsize": (8, 3.2),
+            "figure.dpi": 100,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.alpha": 0.25,
+            "font.size": 10,
+            "legend.frameon": False,
+            "figure.constrained_layout.use": True,
+        }
+    )
+
+
+def figure(fig, alt):
+    """Display `fig` as PNG with the alternative text `alt`, and close it."""
+    display(fig, metadata={"image/png": {"alt": alt}})
+    plt.close(fig)
+
+
+def budget_line(axis, threshold, label="budget τ"):
+    """Draw the budget as a labelled horizontal line."""
+    axis.axhline(threshold, color=THRESHOLD, linestyle=(0, (1, 1)), linewidth=1.5)
+    axis.annotate(
+        f"{label} = {threshold:g}",
+        (1, threshold),
+        xycoords=("axes fraction", "data"),
+        xytext=(-2, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=9,
+    )
+
+
+def read_log(path):
+    """A CSV with a header → dict of float arrays (empty cells are NaN)."""
+    table = np.genfromtxt(path, delimiter=",", names=True)
+    return {name: np.atleast_1d(table[name]) for name in table.dtype.names}

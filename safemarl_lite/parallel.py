@@ -1,0 +1,114 @@
+"""What both worlds share: spaces of a batch, and PettingZoo's view of one world of it.
+
+Notebooks: `02_swarm_environment`, `06_attention_actor_critic`.
+"""
+
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector.utils import batch_space
+from pettingzoo import ParallelEnv
+
+
+class Batch:
+    """Spaces of a vector environment of E worlds with N agents each, and `with`."""
+
+    agents: list[str]
+    num_envs: int
+    agent_observation_space: gym.Space  # of one agent
+    agent_action_space: gym.Space
+
+    @property
+    def observation_space(self) -> gym.Space:
+        """Views (E, N, O)."""
+        return self._of_all(self.agent_observation_space)
+
+    @property
+    def action_space(self) -> gym.Space:
+        """Actions (E, N, A), or integers (E, N)."""
+        return self._of_all(self.agent_action_space)
+
+    def _of_all(self, space):
+        return batch_space(batch_space(space, len(self.agents)), self.num_envs)
+
+    def close(self) -> None:
+        """Free what the worlds hold."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
+
+
+class OneWorld(ParallelEnv):
+    """Wraps `batch`, a vector environment of one world made with `autoreset=False`.
+
+    Reward and observation are each agent's own. `infos[agent]` holds `cost` (the agent's share),
+    `costs` (m,) and `contacts` (of the world); from `reset` too, as zeros: a wrapper that learns
+    the keys there then carries them. `state()` is global, (S,). Raises `ValueError` on malformed
+    actions.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
+
+    def __init__(self, batch, render_mode: str | None = None) -> None:
+        if render_mode not in (None, "rgb_array"):
+            batch.close()
+            raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
+        self.batch = batch
+        self.task = batch.task
+        self.render_mode = render_mode
+        self.possible_agents = batch.agents
+        self.agents = []
+        state = self.state()
+        self.state_space = gym.spaces.Box(-np.inf, np.inf, state.shape, state.dtype)
+
+    def observation_space(self, agent: str) -> gym.Space:
+        return self.batch.agent_observation_space
+
+    def action_space(self, agent: str) -> gym.Space:
+        return self.batch.agent_action_space
+
+    def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
+        """Start anew; `options` may give what the batch's `reset` takes, for one world."""
+        self.agents = list(self.possible_agents)
+        given = {key: np.asarray(value)[None] for key, value in (options or {}).items()}
+        views, _ = self.batch.reset(seed, given)
+        nothing = np.zeros((len(self.agents), len(self.task.thresholds)))
+        return self._views(views), self._infos(nothing, 0)
+
+    def step(self, actions: dict) -> tuple[dict, dict, dict, dict, dict]:
+        if not self.agents:
+            raise ValueError("no episode is running; call reset() first")
+        if actions.keys() != set(self.agents):
+            raise ValueError(f"actions must name exactly {self.agents}, got {list(actions)}")
+        step = self.batch.step(np.array([[actions[agent] for agent in self.agents]]))
+        terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
+        result = (
+            self._views(step.next_observations),
+            dict(zip(self.agents, step.rewards[0].tolist(), strict=True)),
+            dict.fromkeys(self.agents, terminated),
+            dict.fromkeys(self.agents, truncated),
+            self._infos(step.costs[0], int(step.contacts[0])),
+        )
+        if terminated or truncated:
+            self.agents = []
+        return result
+
+    def _views(self, views):
+        return dict(zip(self.agents, views[0].astype(np.float32), strict=True))
+
+    def _infos(self, costs, contacts):
+        infos = [
+            {"cost": cost, "costs": row, "contacts": contacts}
+            for cost, row in zip(costs.sum(-1).tolist(), costs, strict=True)
+        ]
+        return dict(zip(self.agents, infos, strict=True))
+
+    def state(self) -> np.ndarray:
+        return self.batch.state()[0]
+
+    def close(self) -> None:
+        self.batch.close()
