@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safemarl_lite import cmdp as C
+from safemarl_lite.lessons.lesson_01 import grid_world, pareto_front
 
 TOLERANCE = 1e-8
 
@@ -47,25 +48,25 @@ def test_values_are_discounted_sums():
 
 
 def test_multiplier_is_the_slope_of_the_front():
-    cmdp = C.grid_world(threshold=0.6)
-    values, _, multipliers = C.pareto_front(cmdp, [0.6 - 1e-4, 0.6, 0.6 + 1e-4])
+    cmdp = grid_world(threshold=0.6)
+    values, _, multipliers = pareto_front(cmdp, [0.6 - 1e-4, 0.6, 0.6 + 1e-4])
     assert (values[2] - values[0]) / 2e-4 == pytest.approx(multipliers[1, 0], abs=1e-6)
 
 
 def test_front_is_concave_and_nan_where_infeasible():
-    values, costs, multipliers = C.pareto_front(C.grid_world(), np.linspace(0, 2, 21))
+    values, costs, multipliers = pareto_front(grid_world(), np.linspace(0, 2, 21))
     assert np.isnan(values[0]) and np.isnan(costs[0]).all() and np.isnan(multipliers[0]).all()
     assert (np.diff(values[1:], 2) <= 1e-9).all() and (np.diff(multipliers[1:, 0]) <= 1e-9).all()
 
 
 def test_infeasible_threshold_names_the_least_feasible():
     with pytest.raises(C.InfeasibleCMDP, match=r"smallest feasible threshold is 0\.030114") as info:
-        C.solve_lp(C.grid_world(threshold=0.0))
+        C.solve_lp(grid_world(threshold=0.0))
     error = info.value
     assert error.feasible == pytest.approx(error.least, abs=1e-9)
-    C.solve_lp(C.grid_world(threshold=error.feasible[0] + 1e-9))
+    C.solve_lp(grid_world(threshold=error.feasible[0] + 1e-9))
     with pytest.raises(C.InfeasibleCMDP):
-        C.solve_lp(C.grid_world(threshold=error.feasible[0] - 1e-6))
+        C.solve_lp(grid_world(threshold=error.feasible[0] - 1e-6))
 
 
 def test_infeasible_with_several_budgets():
@@ -83,7 +84,7 @@ def test_infeasible_with_several_budgets():
 
 
 def test_subgradient_ascent_keeps_its_promise():
-    cmdp = C.grid_world()
+    cmdp = grid_world()
     best = C.solve_lp(cmdp)
     λ, J_r, J_c, mean = C.subgradient_ascent(cmdp, steps=400, rate=0.5)
     assert λ.shape == (400, 1) and J_r.shape == (400,) and J_c.shape == (400, 1)
@@ -97,7 +98,7 @@ def test_subgradient_ascent_keeps_its_promise():
 
 
 def test_grid_world_is_what_its_docstring_says():
-    cmdp = C.grid_world(wind=0.0, urgency=(1, 1))
+    cmdp = grid_world(wind=0.0, urgency=(1, 1))
     free = C.evaluate(cmdp, C.best_response(cmdp, cmdp.reward))
     γ = cmdp.discount  # both fly straight through: three steps in the air each, two near misses
     assert pytest.approx(-2 * (1 + γ + γ**2)) == free.J_r

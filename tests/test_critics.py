@@ -13,8 +13,8 @@ from safemarl_lite.critics import (
     Normaliser,
     explained_variance,
     mlp,
-    regress,
 )
+from safemarl_lite.lessons.lesson_03 import regress
 
 
 def generator(seed=0):

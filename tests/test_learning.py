@@ -25,7 +25,7 @@ from safemarl_lite.lagrangian import (
     gae,
 )
 from safemarl_lite.mappo import MAPPO, MAPPOConfig
-from safemarl_lite.navigation import NavigationTask, NavigationVectorEnv
+from safemarl_lite.navigation import NavigationTask
 from safemarl_lite.step import episode_means
 from safemarl_lite.swarm import SwarmTask, SwarmVectorEnv
 
@@ -281,8 +281,22 @@ def test_the_command_line_refuses_in_one_line(run, tmp_path):
         ("evaluate", foreign): "is a run of 'cars'",
         ("evaluate", odd): "does not fit",
         ("train", "swarm", "--resume", "--out", cut, *flags): "cannot be resumed",
-        ("train", "swarm", "--threads", "0", "--out", tmp_path / "x"): "threads must be an integer ≥ 1",
-        ("train", "swarm", "--episodes", "1", "--out", tmp_path / "x"): "episodes must be an integer ≥ 2",
+        (
+            "train",
+            "swarm",
+            "--threads",
+            "0",
+            "--out",
+            tmp_path / "x",
+        ): "threads must be",
+        (
+            "train",
+            "swarm",
+            "--episodes",
+            "1",
+            "--out",
+            tmp_path / "x",
+        ): "episodes must be",
         ("evaluate", run, "--n-drones", "2"): "at least 5 drones",
         ("evaluate", run, "--episodes", "1"): "an integer ≥ 2",
         ("watch", run, "--n-drones", "3"): "at least 5 drones",

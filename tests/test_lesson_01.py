@@ -87,8 +87,8 @@ def test_taught_code_is_the_library_s():
 
 def test_slider_redraws_the_panel():
     matplotlib.use("agg")
-    task = cmdp.grid_world()
-    values, _, prices = cmdp.pareto_front(task, [0.2, 0.5, 1.0])
+    task = lesson_01.grid_world()
+    values, _, prices = lesson_01.pareto_front(task, [0.2, 0.5, 1.0])
     sweep = [0.2, 0.5, 1.0], values, prices[:, 0]
     panel = widgets.SliderPanel(
         lambda τ: lesson_01.budget_panel(task, τ, sweep), "budget τ", 0.5, 0.06, 1.8, 0.02

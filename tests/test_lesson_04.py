@@ -97,31 +97,31 @@ def test_taught_code_is_the_library_s():
 
 
 def test_every_switch_is_caught_by_its_check_and_the_corrected_update_passes_all():
-    task = as_printed.delivery()
+    task = lesson_04.delivery()
     best = cmdp.solve_lp(task)
     for name in ("", *as_printed.NAMES):
         faults = as_printed.Faults(**({name: True} if name else {}))
         history = as_printed.train(task, faults, seed=11)
-        passed = as_printed.checks(history, task.thresholds)
+        passed = lesson_04.passes(history, task.thresholds)
         assert tuple(passed) == as_printed.NAMES
         if name:
             assert not passed[name], name
         else:
             assert all(passed.values()), passed
-            assert as_printed.distance(history, best)[-50:].mean() < 0.3
+            assert lesson_04.distance(history, best)[-50:].mean() < 0.3
             assert abs(history["lambda"][-100:].mean() - best.multipliers[0]) < 0.3
 
 
 def test_a_budget_that_is_never_broken_has_no_price_and_no_check_fires():
-    task = as_printed.delivery()
+    task = lesson_04.delivery()
     for loose in (task.with_thresholds(2.0), replace(task, costs=0 * task.costs)):
         history = as_printed.train(loose, iterations=100)
-        assert all(as_printed.checks(history, loose.thresholds).values())
+        assert all(lesson_04.passes(history, loose.thresholds).values())
         assert history["lambda"][-1] == 0
 
 
 def test_the_hinge_s_price_climbs_past_the_optimal_one():
-    task = as_printed.delivery()
+    task = lesson_04.delivery()
     best = cmdp.solve_lp(task).multipliers[0]
     for faults, climbs in ((as_printed.Faults(hinge=True), True), (None, False)):
         price = as_printed.train(task, faults, iterations=400, seed=3)["lambda"][200:].mean()
@@ -129,13 +129,13 @@ def test_the_hinge_s_price_climbs_past_the_optimal_one():
 
 
 def test_the_corrected_update_keeps_two_budgets_of_another_task():
-    task = as_printed.delivery()
+    task = lesson_04.delivery()
     detour = np.zeros((6, 2))
     detour[2:5] = 0.1  # the detour has a small cost of another kind
     costs = np.stack([task.costs[0], detour])
     two = cmdp.TabularCMDP(task.transition, task.reward, costs, [0.4, 0.4], task.start, 0.95)
     history = as_printed.train(two, seed=1)
-    assert all(as_printed.checks(history, two.thresholds).values())
+    assert all(lesson_04.passes(history, two.thresholds).values())
     assert (history["J_c"][-100:].mean(0) < two.thresholds + 0.05).all()
 
 
@@ -161,7 +161,7 @@ def test_the_repaired_update_reaches_the_optimum():
 
 def test_menu_redraws_the_panel():
     matplotlib.use("agg")
-    task = as_printed.delivery()
+    task = lesson_04.delivery()
     best, run = cmdp.solve_lp(task), as_printed.train(task, iterations=30)
 
     def draw(name):

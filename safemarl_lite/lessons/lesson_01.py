@@ -1,18 +1,52 @@
 """Lesson 01, constrained MDPs: its figures, and the checks of its exercises."""
 
+from contextlib import suppress
 from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 from .. import cmdp
-from ..cmdp import RING, solve_lp
+from ..cmdp import InfeasibleCMDP, TabularCMDP, solve_lp
 from .exercise import compare, random_task, run
 from .style import PRICE, REWARD, THRESHOLD
 
+RING = ((1, 0), (1, 1), (1, 2), (1, 3), (0, 3), (0, 2), (0, 1), (0, 0))  # (row, column) of a cell
+
+
+def grid_world(threshold=0.5, wind=0.25, urgency=(1.5, 1.0), discount=0.95):
+    """Two drones swap sides: cells 1, 2 are the corridor, 4..7 the detour, 0 and 3 the two pads.
+    State 8·a + b: drone a starts in cell 0 and lands in 3, drone b the reverse. Each hovers or
+    moves one cell either way round the ring (action 3·u_a + u_b); with probability `wind` a gust
+    moves it to a random side instead. A drone in the air pays its urgency a step (reward < 0, in
+    steps); two in the air within one cell cost 1 a step: J_c counts discounted near misses.
+    """
+    goals, n, fly = (3, 0), len(RING), np.zeros((2, 8, 3, 8))
+    for drone, cell, u in np.ndindex(2, n, 3):
+        landed = cell == goals[drone]
+        for move, probability in ((1, wind / 2), (-1, wind / 2), ((0, 1, -1)[u], 1 - wind)):
+            fly[drone, cell, u, (cell + (0 if landed else move)) % n] += probability
+    a, b = np.divmod(np.arange(n * n), n)
+    in_air = np.stack([a != goals[0], b != goals[1]])
+    near = np.isin((a - b) % n, (0, 1, n - 1)) & in_air.all(0)
+    transition = np.einsum("aux,bvy->abuvxy", *fly).reshape(n * n, 9, n * n)
+    reward, cost = (np.repeat(f[:, None], 9, axis=1) for f in (-(np.array(urgency) @ in_air), near))
+    return TabularCMDP(transition, reward, cost[None], [threshold], np.eye(n * n)[3], discount)
+
+
+def pareto_front(cmdp, thresholds):
+    """The optimum at each row of thresholds, (K,m) or (K,) where m = 1: values (K,), costs (K,m)
+    and multipliers (K,m), NaN where no policy is feasible."""
+    values = np.full(len(thresholds), np.nan)
+    costs, multipliers = np.full((2, len(thresholds), len(cmdp.thresholds)), np.nan)
+    for k, budget in enumerate(thresholds):
+        with suppress(InfeasibleCMDP):
+            _, values[k], costs[k], multipliers[k], _ = solve_lp(cmdp.with_thresholds(budget))
+    return values, costs, multipliers
+
 
 def ring_map(axis, x, drone):
-    """Draw where one of the two drones of `cmdp.grid_world` is, and where it steers.
+    """Draw where one of the two drones of `grid_world` is, and where it steers.
 
     x (64, 9) is an occupancy. Shade and number: expected discounted steps that the drone is in
     the air in that cell; arrows: the share of those steps in which it steers to that side.
@@ -37,7 +71,7 @@ def ring_map(axis, x, drone):
 
 
 def budget_panel(cmdp, threshold, sweep):
-    """The optimum of `cmdp.grid_world` at one budget: both maps, the front, the price; a figure.
+    """The optimum of `grid_world` at one budget: both maps, the front, the price; a figure.
     sweep: (thresholds (K,), values (K,), multipliers (K,)) of the whole front."""
     fig = plt.figure(figsize=(10, 3.6))
     maps, front, price = fig.add_gridspec(1, 3, width_ratios=(1.3, 1, 1))
@@ -90,7 +124,7 @@ def check_sweep(sweep):
 
 def check_price(price):
     """Exercise 1.3: price(cost_of, threshold, high), where the cost falls to the budget."""
-    task = cmdp.grid_world()
+    task = grid_world()
     slips = {
         "It ran to the upper end: cost within the budget must move `high` down.": 20.0,
         "It ran to 0: cost above the budget must move `low` up.": 0.0,

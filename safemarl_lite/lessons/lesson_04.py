@@ -4,14 +4,55 @@ from functools import partial
 
 import numpy as np
 
-from .. import as_printed, cmdp
+from .. import cmdp
+from ..cmdp import TabularCMDP
 from .exercise import compare, random_task, run
 from .style import COST, PRICE, REWARD, THRESHOLD
 
 
+def delivery(threshold=0.25, discount=0.95):
+    """A drone's delivery, S = 6, A = 2. States: 0 pad, 1 corridor, 2 to 4 detour, 5 landed.
+    On the pad it takes corridor or detour; elsewhere it flies on (gusts stop it in one of five
+    tries) or hovers. Reward −1 a step in the air; a step in the corridor costs 1."""
+    P, r, c = np.zeros((6, 2, 6)), np.full((6, 2), -1.0), np.zeros((6, 2))
+    P[0, 0, 1] = P[0, 1, 2] = P[5, :, 5] = 1
+    for here, ahead in (1, 5), (2, 3), (3, 4), (4, 5):
+        P[here, 0, [ahead, here]], P[here, 1, here] = (0.8, 0.2), 1
+    c[1], r[5] = 1, 0
+    return TabularCMDP(P, r, c[None], [threshold], np.eye(6)[0], discount)
+
+
+def distance(history, best, window=20):
+    """|J_r − J_r*| + λ*·|J_c − J_c*| of the mixture of the last `window` policies, (K,)."""
+    J = np.column_stack([history["J_r"], history["J_c"]]).cumsum(0)
+    J[window:] = J[window:] - J[:-window]
+    J /= np.minimum(np.arange(len(J)) + 1, window)[:, None]
+    return abs(J[:, 0] - best.value) + abs(J[:, 1:] - best.costs) @ best.multipliers
+
+
+def passes(history, thresholds):
+    """Fault → whether the history passes the check that is made for it (True: passes)."""
+    h, late = history, slice(len(history["J_r"]) // 2, None)
+    over, priced, felt = h["estimate"] > thresholds, h["lambda"] > 0.1, h["felt"] > 1e-9
+    step, violation = np.diff(h["integral"], axis=0), (h["estimate"] - thresholds)[:-1]
+    ratio = step[violation > 0.02] / violation[violation > 0.02]  # over by more than rounding
+    off = abs((h["used"] - h["J_c"]).mean(0))
+    return {
+        "wrong_critic": bool((abs(h["td_mean"][late].mean(0)) < 0.05).all()),
+        "advantage_mean": bool((off < 0.1 * thresholds + 0.02).all()),
+        "hinge": bool(felt[(priced & ~over).all(1)].all()),
+        "constant_penalty": bool(felt[(priced & over).any(1)].all()),
+        "ascent": bool((h["loss_change"] < 0).mean() > 0.9),
+        "only_rises": bool((step[(violation < 0) & (h["integral"][:-1] > 0)] < 0).all()),
+        "adam_multiplier": bool((abs(ratio - ratio[:1]) <= 1e-6 * abs(ratio).max(initial=1)).all()),
+        "no_terminals": bool(h["after_end"].max() < 1e-9),
+        "broadcast": bool(h["shape"].all()),
+    }
+
+
 def price_curves(axes, history, best, threshold, **line):
     """λ, exact J_c and the distance from the LP's optimum against the iteration, on three axes."""
-    curves = history["lambda"][:, 0], history["J_c"][:, 0], as_printed.distance(history, best)
+    curves = history["lambda"][:, 0], history["J_c"][:, 0], distance(history, best)
     for axis, curve, color in zip(axes, curves, (PRICE, COST, REWARD), strict=True):
         axis.plot(curve, **{"color": color, **line})
     names = "multiplier λ", "J_c, discounted cost", "distance from the LP"

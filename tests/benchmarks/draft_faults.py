@@ -14,6 +14,7 @@ from cmdp_oracles import problems
 from safemarl_lite import as_printed
 from safemarl_lite import cmdp as C
 from safemarl_lite.lagrangian import Multipliers
+from safemarl_lite.lessons import lesson_04
 
 
 def lemmas(cmdp, rng):
@@ -131,15 +132,15 @@ def too_high(cmdp):
 
 def switches(seeds=range(5)):
     """Fault ("" for none) → per seed the names of the checks that fail, and the distance."""
-    task, table = as_printed.delivery(), {}
+    task, table = lesson_04.delivery(), {}
     best = C.solve_lp(task)
     for name in ("", *as_printed.NAMES):
         faults, rows = as_printed.Faults(**({name: True} if name else {})), []
         for seed in seeds:
             history = as_printed.train(task, faults, seed=seed)
-            passed = as_printed.checks(history, task.thresholds)
+            passed = lesson_04.passes(history, task.thresholds)
             failed = [check for check, good in passed.items() if not good]
-            rows.append((failed, as_printed.distance(history, best)[-1]))
+            rows.append((failed, lesson_04.distance(history, best)[-1]))
         table[name] = rows
     return table
 
