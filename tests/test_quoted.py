@@ -25,7 +25,7 @@ NOT_PROSE = (
     r"(?m)^#.*$",
     r"<[^>]*>",
     r"(?i)\b(lessons?|notebooks?|sections?|exercises?|cells?|theorems?|lemmas?|eqs?\.|§§?) ?"
-    r"[\d.]+((,| and| to|–|-) ?[\d.]+)*",
+    r"[\d.]+((?: and| to|–|-) ?[\d.]+)*",
     r"\(\d\.\d\)|\| ?\d\.\d ?\|",
     r"\b(19|20)\d\d\b",
     r"(?i)\b\d+ (minutes?|hours?)\b|\*\*Time:?\*\*.*",
