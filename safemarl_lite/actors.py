@@ -4,20 +4,11 @@ Notebooks: `05_training_mappo_lagrangian`, `06_attention_actor_critic`. Each age
 view o_i alone. Axis order: …, agent N, feature.
 """
 
-from typing import Protocol
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .critics import mlp
-
-
-class ActorSettings(Protocol):
-    """What an actor needs of a learner's settings."""
-
-    hidden_actor: int
-    shared_actor: bool
 
 
 class Actor(nn.Module):
@@ -36,7 +27,7 @@ class Actor(nn.Module):
         return torch.stack([net(observations[..., i, :]) for i, net in enumerate(self.nets)], -2)
 
 
-def actor_of(task, config: ActorSettings) -> Actor:
+def actor_of(task, config) -> Actor:
     """The untrained actor for a task."""
     sizes = task.view_size, task.action_size, task.n_agents
     return Actor(*sizes, config.hidden_actor, config.shared_actor)

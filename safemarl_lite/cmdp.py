@@ -177,16 +177,6 @@ def penalised(cmdp, multipliers):
     return cmdp.reward - np.tensordot(np.asarray(multipliers, float), cmdp.costs, axes=1)
 
 
-def value_iteration(cmdp, signal, tolerance=1e-10):
-    """V*(s) of the unconstrained problem max_π J_f to within `tolerance`, shape (S,)."""
-    values = np.zeros(len(cmdp.start))
-    while True:  # V ← max_a f + γ P V contracts by γ: what is left is ≤ γ/(1−γ) × the last change
-        change = (signal + cmdp.discount * backup(cmdp, values)).max(1) - values
-        values = values + change
-        if cmdp.discount * np.abs(change).max() <= tolerance * (1 - cmdp.discount):
-            return values
-
-
 def best_response(cmdp, signal):
     """A deterministic policy (S,A) that maximises J_f, by policy iteration (finite, exact)."""
     S, A = signal.shape

@@ -22,25 +22,23 @@ authors' public code does instead. MADDPG-C keeps the loop and changes the parts
 critic over all views and actions, differentiated through a Gumbel-softmax action. MAAC: λ = 0.
 """
 
-import json
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from .actors import actor_of
 from .critics import AttentionCritic, JointCritic
 from .lagrangian import Multipliers, aimed_at
+from .learner import Learner
 from .replay import Replay
 from .settings import Amount, Count, Positive, Several, Share, check_fields
 from .step import episode_means
 
 SWITCHES = ("stale_multiplier", "replayed_constraint", "wrong_entropy_sign", "no_episode_end")
-PARTS = "actor critic target actor_optimizer critic_optimizer multipliers replay".split()
 
 
 @dataclass(frozen=True)
@@ -115,35 +113,22 @@ def own(q: Tensor, actions: Tensor) -> Tensor:
     return q.gather(-1, index).squeeze(-1)
 
 
-class MACAAC:
+class MACAAC(Learner):
     """The learner: `iterate()` runs one iteration → its log, a dict of floats.
 
-    `env` is a `NavigationVectorEnv` with discrete actions, `seed` a `SeedSequence`.
+    `env` is a `NavigationVectorEnv` with discrete actions.
     """
 
+    PARTS = tuple("actor critic target actor_optimizer critic_optimizer multipliers replay".split())
     std = 1.0  # actions are drawn from π itself
 
     def __init__(self, env, config: MACAACConfig, seed: np.random.SeedSequence) -> None:
         task = env.task
-        if task.actions != "discrete":
+        if not env.discrete:
             raise ValueError(f"{config.algo} needs actions='discrete', got {task.actions!r}")
-        self.env = env
-        self.config = config
-        self.task = task
-        self.iteration = 0
-        env.autoreset = False
-        weights, noise = (int(s.generate_state(1)[0]) for s in seed.spawn(2))
-        self.generator = torch.Generator().manual_seed(noise)
-        m, sizes = len(task.thresholds), (task.view_size, task.action_size)
         self.attends = config.algo != "maddpg-c"
-        with torch.random.fork_rng():
-            torch.manual_seed(weights)
-            self.actor = actor_of(task, config)
-            if self.attends:
-                rest = (1 + m) * task.action_size, config.hidden_critic, config.attention_heads
-                self.critic = AttentionCritic(*sizes, *rest)
-            else:
-                self.critic = JointCritic(task.n_agents, *sizes, 1 + m, config.hidden_critic)
+        super().__init__(env, config, seed)
+        env.autoreset = False
         self.target = deepcopy(self.critic).requires_grad_(False)
         self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), eps=1e-5, fused=True)
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), eps=1e-5, fused=True)
@@ -155,6 +140,15 @@ class MACAAC:
         length = (1 - task.discount**task.horizon) / (1 - task.discount)
         unit = [length / 5, *np.maximum(1.0, task.thresholds)]  # so that heads have like spread
         self.unit = torch.tensor(unit, dtype=torch.float32)
+
+    def new_critic(self) -> AttentionCritic | JointCritic:
+        task, hidden, heads = self.task, self.config.hidden_critic, 1 + len(self.task.thresholds)
+        sizes = task.view_size, task.action_size
+        if not self.attends:
+            return JointCritic(task.n_agents, *sizes, heads, hidden)
+        return AttentionCritic(
+            *sizes, heads * task.action_size, hidden, self.config.attention_heads
+        )
 
     @property
     def temperature(self) -> float:
@@ -276,27 +270,9 @@ class MACAAC:
         if c.algo != "maac":
             self.multipliers.update(values[1:] if c.replayed_constraint else episodes)
         self.iteration += 1
-        steps = self.iteration * c.num_envs * self.task.horizon
-        log = {"iteration": self.iteration, "env_steps": steps} | log
+        log = {"iteration": self.iteration, "env_steps": self.env_steps} | log
         log |= {f"lambda_{j}": float(λ) for j, λ in enumerate(self.multipliers.values)}
         names = ["reward", *(f"cost_{j}" for j in range(m))]
         log |= {f"error_{n}": x for n, x in zip(names, learned, strict=False)}
         log |= {f"q_{n}": x for n, x in zip(names, values, strict=True)}
         return log | {"entropy": learned[-1], "temperature": self.temperature}
-
-    def checkpoint(self) -> dict[str, Any]:
-        """What plays: the actor's weights."""
-        return {"actor": self.actor.state_dict(), "std": self.std, "iteration": self.iteration}
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on as if never stopped."""
-        state = {name: getattr(self, name).state_dict() for name in PARTS}
-        state["world"] = json.dumps(self.env.rng.bit_generator.state)
-        return state | {"generator": self.generator.get_state(), "iteration": self.iteration}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in PARTS:
-            getattr(self, name).load_state_dict(state[name])
-        self.generator.set_state(state["generator"])
-        self.env.rng.bit_generator.state = json.loads(state["world"])
-        self.iteration = state["iteration"]

@@ -11,17 +11,16 @@ Axis order: time T, environment E, agent N, feature. One iteration:
        heads of the critic on their returns                                         (update)
 """
 
-import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .actors import actor_of
 from .critics import Critic
 from .lagrangian import Multipliers, aimed_at, clipped_loss, combined_advantage, gae
+from .learner import Learner
 from .settings import Amount, Count, Natural, Positive, Several, Share, check_fields
 from .step import episode_means
 
@@ -80,37 +79,32 @@ ON_NAVIGATION = MAPPOConfig(  # what suits 25 steps without a place to reach (no
 )
 
 
-class MAPPO:
+class MAPPO(Learner):
     """The learner: `iterate()` runs one iteration and returns its log as a dict of floats.
 
-    `env` is a vector environment such as `SwarmVectorEnv`, `seed` a `SeedSequence`.
+    `env` is a vector environment with continuous actions, such as `SwarmVectorEnv`.
     """
+
+    PARTS = ("actor", "critic", "optimizer", "multipliers")
 
     def __init__(self, env, config: MAPPOConfig, seed: np.random.SeedSequence) -> None:
         if env.discrete:
             raise ValueError(f"{config.algo} needs actions='continuous', got 'discrete'")
-        self.env = env
-        self.config = config
-        self.task = env.task
-        self.iteration = 0
-        weights, noise = (int(s.generate_state(1)[0]) for s in seed.spawn(2))
-        self.generator = torch.Generator().manual_seed(noise)
-        m, state_size = len(self.task.thresholds), env.state().shape[-1]
-        with torch.random.fork_rng():
-            torch.manual_seed(weights)
-            self.actor = actor_of(self.task, config)
-            sizes = self.task.view_size, state_size, 1 + m
-            self.critic = Critic(*sizes, config.hidden_critic, config.centralized)
+        super().__init__(env, config, seed)
         parameters = [*self.actor.parameters(), *self.critic.parameters()]
         self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, eps=1e-5)
         self.multipliers = Multipliers(
-            aimed_at(self.task.thresholds, config.tighten / m),
+            aimed_at(self.task.thresholds, config.tighten / len(self.task.thresholds)),
             config.multiplier_rate,
             0.0 if config.algo == "mappo" else config.multiplier_start,
             config.multiplier_proportional,
             cap=config.violation_cap,
             growth=config.multiplier_growth,
         )
+
+    def new_critic(self) -> Critic:
+        sizes = self.task.view_size, self.env.state().shape[-1], 1 + len(self.task.thresholds)
+        return Critic(*sizes, self.config.hidden_critic, self.config.centralized)
 
     @property
     def std(self) -> float:
@@ -197,36 +191,12 @@ class MAPPO:
         kl, clipped = self.update(data, advantages, returns, price)
         explained = 1 - advantages.flatten(0, 2).var(0) / (returns.flatten(0, 2).var(0) + 1e-8)
         log |= {f"lambda_{j}": float(λ) for j, λ in enumerate(self.multipliers.values)}
-        log |= {
-            f"value_cost_{j}": float(v) for j, v in enumerate(values[0, ..., 1:].sum(1).mean(0))
-        }
+        starts = values[0, ..., 1:].sum(1).mean(0)
+        log |= {f"value_cost_{j}": float(v) for j, v in enumerate(starts)}
         names = ["reward", *(f"cost_{j}" for j in range(len(costs)))]
         log |= {f"explained_{n}": float(x) for n, x in zip(names, explained, strict=True)}
         entropy = self.task.action_size * (0.5 * np.log(2 * np.pi * np.e) + np.log(self.std))
         log |= {"kl": float(kl), "clip_fraction": float(clipped), "entropy": float(entropy)}
         self.iteration += 1
-        steps = self.iteration * c.num_envs * self.task.horizon
-        return {"iteration": self.iteration, "env_steps": steps} | log | {"std": self.std}
-
-    def checkpoint(self) -> dict[str, Any]:
-        """What flies: the actor's weights and its exploration."""
-        return {"actor": self.actor.state_dict(), "std": self.std, "iteration": self.iteration}
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on as if never stopped."""
-        return {
-            "actor": self.actor.state_dict(),
-            "critic": self.critic.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "multipliers": self.multipliers.state_dict(),
-            "generator": self.generator.get_state(),
-            "world": json.dumps(self.env.rng.bit_generator.state),
-            "iteration": self.iteration,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for part in ("actor", "critic", "optimizer", "multipliers"):
-            getattr(self, part).load_state_dict(state[part])
-        self.generator.set_state(state["generator"])
-        self.env.rng.bit_generator.state = json.loads(state["world"])
-        self.iteration = state["iteration"]
+        count = {"iteration": self.iteration, "env_steps": self.env_steps}
+        return count | log | {"std": self.std}

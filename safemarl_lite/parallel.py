@@ -10,14 +10,25 @@ import numpy as np
 from gymnasium.vector.utils import batch_space
 from pettingzoo import ParallelEnv
 
+Seed = int | np.random.SeedSequence
+
 
 class Batch:
-    """Spaces of a vector environment of E worlds with N agents each, and `with`."""
+    """What a vector environment of E worlds with N agents each needs; usable in `with`."""
 
-    agents: list[str]
-    num_envs: int
+    DRAWN: ClassVar[tuple[str, ...]]  # what `reset`'s options may give in place of a draw
     agent_observation_space: gym.Space  # of one agent
     agent_action_space: gym.Space
+
+    def __init__(self, task, num_envs: int, seed: Seed, autoreset: bool, name: str) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        self.task = task
+        self.num_envs = num_envs
+        self.autoreset = autoreset
+        self.agents = [f"{name}_{i}" for i in range(task.n_agents)]
+        self.rng = np.random.default_rng(seed)
+        self.agent_observation_space = gym.spaces.Box(-np.inf, np.inf, (task.view_size,))
 
     @property
     def observation_space(self) -> gym.Space:
@@ -31,6 +42,24 @@ class Batch:
 
     def _of_all(self, space):
         return batch_space(batch_space(space, len(self.agents)), self.num_envs)
+
+    def _given(self, options):
+        """The checked options of `reset`, name by name; others mean nothing (PettingZoo's rule)."""
+        for name in set(self.DRAWN) & set(options or {}):
+            value, shape = np.asarray(options[name], float), getattr(self, name).shape
+            if value.shape != shape or not np.isfinite(value).all():
+                raise ValueError(f"{name} must be finite, shape {shape}, got shape {value.shape}")
+            yield name, value
+
+    def _checked(self, actions):
+        """Continuous actions (E, N, A) as floats in [−1, 1]."""
+        shape = self.num_envs, len(self.agents), self.task.action_size
+        actions = np.asarray(actions)
+        fits = actions.shape == shape and actions.dtype.kind in "iuf"
+        if not fits or not np.isfinite(actions).all():
+            given = "NaN or infinity" if fits else f"{actions.dtype} of shape {actions.shape}"
+            raise ValueError(f"actions must be finite and of shape {shape}, got {given}")
+        return actions.astype(float).clip(-1.0, 1.0)
 
     def close(self) -> None:
         """Free what the worlds hold."""

@@ -271,14 +271,14 @@ def test_every_task_steps_and_means_what_is_documented(task, seed):
     )
 )
 @settings(deadline=None)
-def test_nearest_first_is_a_stable_argsort(distances):
-    order = nearest_first(torch.tensor(distances))
-    assert (order.numpy() == distances.argsort(1, kind="stable")).all()
-
-
-def test_nearest_first_sorts_random_distances():
-    distances = torch.rand(7, 9, 500, dtype=torch.float64, generator=torch.manual_seed(0))
-    assert (nearest_first(distances) == distances.argsort(1)).all()
+def test_nearest_first_puts_every_row_in_the_order_of_its_distance(distances):
+    d = torch.tensor(distances)
+    number = torch.arange(d.shape[1]).expand(d.shape[0], d.shape[2], -1).transpose(1, 2)
+    far, index = (
+        nearest_first(torch.stack([d, number.double()], 2), d).unflatten(1, (-1, 2)).unbind(2)
+    )
+    assert (far.numpy() == np.sort(distances, 1)).all()
+    assert (index.sort(1).values == number).all() and (d.gather(1, index.long()) == far).all()
 
 
 def test_contact_forces_cancel_and_agents_at_one_point_stay_finite():

@@ -3,6 +3,8 @@
 import numpy as np
 import PIL.Image
 
+from ..navigation import NavigationEnv
+from ..swarm import SwarmEnv
 from .exercise import run
 from .style import COST, PRICE, REWARD
 
@@ -38,7 +40,8 @@ def flight(axis, task, positions, obstacles, until=None):
 
 def fly(policy, seed=0):
     """One episode as the task's camera sees it → list of PIL images, one a step."""
-    env = policy.task.env(render_mode="rgb_array")
+    env_type = SwarmEnv if policy.task.kind == "swarm" else NavigationEnv
+    env = env_type(policy.task, render_mode="rgb_array")
     observations, _ = env.reset(seed=seed)
     frames = [PIL.Image.fromarray(env.render())]
     while env.agents:

@@ -18,17 +18,15 @@ The environment axis E comes last, so that each operation runs over long rows: p
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from ..parallel import Batch
 from ..settings import Count, Discount, check_fields
-
-if TYPE_CHECKING:
-    from .world import NavigationEnv, NavigationVectorEnv
 
 DT, DAMPING, THRUST, STIFFNESS, MARGIN, RADIUS = 0.1, 0.25, 5.0, 100.0, 1e-3, 0.15
 MOVES = {  # direction of each discrete action; the two libraries order the axes' signs differently
@@ -65,17 +63,11 @@ class NavigationTask:
             raise ValueError(f"thresholds must be {allowed}, got {self.thresholds!r}")
         object.__setattr__(self, "thresholds", limits)
 
-    def vector_env(self, num_envs: int, seed=0, **options: bool) -> "NavigationVectorEnv":
-        """A batch of this task's worlds."""
+    def vector_env(self, num_envs: int, seed=0, **options: bool) -> Batch:
+        """A `NavigationVectorEnv` of this task."""
         from .world import NavigationVectorEnv
 
         return NavigationVectorEnv(self, num_envs, seed, **options)
-
-    def env(self, render_mode: str | None = None) -> "NavigationEnv":
-        """One world of this task, with PettingZoo's parallel API."""
-        from .world import NavigationEnv
-
-        return NavigationEnv(self, render_mode)
 
     @property
     def threshold(self) -> float | tuple[float, ...]:
@@ -150,22 +142,11 @@ def relational_view(
     rival = torch.where(nearest, second, least) if n > 1 else torch.full_like(distances, -1)
     seen = torch.cat([to_landmarks, rival[:, :, None].to(to_landmarks.dtype)], 2)
     clock = velocities.new_full((n, 1, size), time_left)
-    rows = (x.gather(1, nearest_first(d)[:, :, None].expand_as(x)).flatten(1, 2)
-            for x, d in ((seen, distances), (to_others, gaps)))  # fmt: skip
-    return torch.cat([velocities, positions, clock, *rows], 1)
+    marks, others = nearest_first(seen, distances), nearest_first(to_others, gaps)
+    return torch.cat([velocities, positions, clock, marks, others], 1)
 
 
-def nearest_first(distances: Tensor) -> Tensor:
-    """Order along axis 1 from the least distance on, as `argsort`; equals keep their order.
-
-    A float64 ≥ 0 sorts like the integer of the same bits, so its last bits can carry the index;
-    then odd–even transposition, n rounds of neighbours compared all at once: twice as fast here.
-    """
-    n = distances.shape[1]
-    low = 2 ** n.bit_length() - 1
-    keys = (distances.view(torch.int64) & ~low) | torch.arange(n)[:, None]
-    for turn in range(n):
-        a, b = keys[:, turn % 2 : n - 1 : 2], keys[:, turn % 2 + 1 : n : 2]
-        less, more = torch.minimum(a, b), torch.maximum(a, b)
-        a.copy_(less), b.copy_(more)
-    return keys & low
+def nearest_first(rows: Tensor, distances: Tensor) -> Tensor:
+    """Rows (N, K, F, E) in the order of their distances (N, K, E), flat: (N, K · F, E)."""
+    order = distances.topk(distances.shape[1], 1, largest=False).indices
+    return rows.gather(1, order[:, :, None].expand_as(rows)).flatten(1, 2)

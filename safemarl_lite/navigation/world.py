@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from ..parallel import Batch, OneWorld
+from ..parallel import Batch, OneWorld, Seed
 from ..step import Step
 from .task import (
     MOVES,
@@ -41,24 +41,15 @@ class NavigationVectorEnv(Batch):
     the starts of five agents overlap. Physics in float64; views and state are float32.
     """
 
+    DRAWN = ("positions", "velocities", "landmarks")
+
     def __init__(
-        self,
-        task: NavigationTask,
-        num_envs: int,
-        seed: int | np.random.SeedSequence = 0,
-        autoreset: bool = True,
+        self, task: NavigationTask, num_envs: int, seed: Seed = 0, autoreset: bool = True
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        super().__init__(task, num_envs, seed, autoreset, "agent")
         n, spaces = task.n_agents, gym.spaces
-        self.task = task
-        self.num_envs = num_envs
-        self.autoreset = autoreset
         self.discrete = task.actions == "discrete"
-        self.agents = [f"agent_{i}" for i in range(n)]
-        self.agent_observation_space = spaces.Box(-np.inf, np.inf, (task.view_size,))
         self.agent_action_space = spaces.Discrete(5) if self.discrete else spaces.Box(-1, 1, (2,))
-        self.rng = np.random.default_rng(seed)
         self._others = torch.tensor([j for i in range(n) for j in range(n) if j != i]).long()
         self._thrust = THRUST * torch.tensor(MOVES[task.integration], dtype=torch.float64).T
         self._start()
@@ -71,10 +62,7 @@ class NavigationVectorEnv(Batch):
         if seed is not None:
             self.rng = np.random.default_rng(seed)
         self._start()
-        for name in {"positions", "velocities", "landmarks"} & set(options or {}):
-            value, shape = np.asarray(options[name], float), getattr(self, name).shape
-            if value.shape != shape or not np.isfinite(value).all():
-                raise ValueError(f"{name} must be finite, shape {shape}, got shape {value.shape}")
+        for name, value in self._given(options):
             setattr(self, "_" + name, _inside(value))
         self._measure()
         return self.observations(), self.state()
@@ -101,19 +89,14 @@ class NavigationVectorEnv(Batch):
 
     def _forces(self, actions):
         """The agents' own forces (N, 2, E) for checked actions."""
-        shape = (self.num_envs, self.task.n_agents) + (() if self.discrete else (2,))
-        actions, kinds = np.asarray(actions), "iu" if self.discrete else "iuf"
-        given = actions.shape if actions.shape != shape else actions.dtype
-        fits = actions.shape == shape and actions.dtype.kind in kinds
-        if self.discrete:
-            if not fits or actions.min() < 0 or actions.max() > 4:
-                given = "others" if fits else given
-                raise ValueError(f"actions must be integers 0 to 4 of shape {shape}, got {given}")
-            return self._thrust[:, torch.as_tensor(actions.T.astype(np.int64))].transpose(0, 1)
-        if not fits or not np.isfinite(actions).all():
-            given = "NaN or infinity" if fits else given
-            raise ValueError(f"actions must be finite and of shape {shape}, got {given}")
-        return _inside(THRUST * np.clip(actions, -1.0, 1.0).astype(float))
+        if not self.discrete:
+            return _inside(THRUST * self._checked(actions))
+        shape, actions = (self.num_envs, self.task.n_agents), np.asarray(actions)
+        fits = actions.shape == shape and actions.dtype.kind in "iu"
+        if not fits or actions.min() < 0 or actions.max() > 4:
+            given = "others" if fits else f"{actions.dtype} of shape {actions.shape}"
+            raise ValueError(f"actions must be integers 0 to 4 of shape {shape}, got {given}")
+        return self._thrust[:, torch.as_tensor(actions.T.astype(np.int64))].transpose(0, 1)
 
     def step(self, actions):
         """Advance every world by one step → `Step`, whose surrogate is the cost itself."""

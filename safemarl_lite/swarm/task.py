@@ -10,16 +10,14 @@ radius, τ the threshold on the discounted cost of an episode. Per step, after t
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.transform import Rotation
 
+from ..parallel import Batch
 from ..settings import Amount, Count, Discount, Natural, Point, Positive, check_fields
-
-if TYPE_CHECKING:
-    from .world import SwarmEnv, SwarmVectorEnv
 
 GRAVITY = 9.81  # m/s²
 ROOM = 1.0  # m between the start region and the nearest safe distance of an obstacle
@@ -239,17 +237,11 @@ class SwarmTask:
         least = 5 if self.control == "attitude" else 1  # the attitude loop needs 50 Hz
         return max(least, int(np.ceil(self.top_speed * self.dt / self.body_radius)))
 
-    def vector_env(self, num_envs: int, seed=0, **options: bool) -> "SwarmVectorEnv":
-        """A batch of this task's worlds, in Bullet."""
+    def vector_env(self, num_envs: int, seed=0, **options: bool) -> Batch:
+        """A `SwarmVectorEnv` of this task; needs PyBullet."""
         from .world import SwarmVectorEnv
 
         return SwarmVectorEnv(self, num_envs, seed, **options)
-
-    def env(self, render_mode: str | None = None) -> "SwarmEnv":
-        """One world of this task, with PettingZoo's parallel API."""
-        from .world import SwarmEnv
-
-        return SwarmEnv(self, render_mode)
 
     @property
     def n_agents(self) -> int:

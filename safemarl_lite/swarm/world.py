@@ -19,7 +19,7 @@ import gymnasium as gym
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ..parallel import Batch, OneWorld
+from ..parallel import Batch, OneWorld, Seed
 from ..step import Step
 from . import camera
 from .attitude import attitude_loop
@@ -36,25 +36,19 @@ class SwarmVectorEnv(Batch):
     `seed` is an int or a `SeedSequence`. Actions: (E, N, 3 or 4) in [−1, 1], clipped.
     """
 
+    DRAWN = ("positions", "velocities", "obstacles")
     discrete = False
 
     def __init__(
         self,
         task: SwarmTask,
         num_envs: int,
-        seed: int | np.random.SeedSequence = 0,
+        seed: Seed = 0,
         autoreset: bool = True,
         visual: bool = False,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
-        self.task = task
-        self.num_envs = num_envs
-        self.autoreset = autoreset
-        self.agents = [f"drone_{i}" for i in range(task.n_drones)]
-        self.agent_observation_space = gym.spaces.Box(-np.inf, np.inf, (task.view_size,))
+        super().__init__(task, num_envs, seed, autoreset, "drone")
         self.agent_action_space = gym.spaces.Box(-1, 1, (task.action_size,))
-        self.rng = np.random.default_rng(seed)
         side = int(np.ceil(num_envs**0.5))
         row, column = np.divmod(np.arange(num_envs), side)
         gap = max(GAP, 2 * task.reach)  # no drone gets into another swarm
@@ -106,11 +100,8 @@ class SwarmVectorEnv(Batch):
         if seed is not None:
             self.rng = np.random.default_rng(seed)
         self._start(swarms := np.arange(self.num_envs))
-        given = {"positions", "velocities", "obstacles"} & set(options or {})
-        for name in given:
-            value, shape = np.asarray(options[name], float), getattr(self, name).shape
-            if value.shape != shape or not np.isfinite(value).all():
-                raise ValueError(f"{name} must be finite, shape {shape}, got shape {value.shape}")
+        given = dict(self._given(options))
+        for name, value in given.items():
             getattr(self, name)[:] = value
         if given:  # placed a second time: no contact of the last episode stays in Bullet's cache
             self._place(swarms)
@@ -178,13 +169,9 @@ class SwarmVectorEnv(Batch):
     def step(self, actions):
         """Advance every swarm by one control step of `dt` seconds → `Step`."""
         task = self.task
-        shape = (self.num_envs, task.n_drones, task.action_size)
-        actions = np.asarray(actions, float)
-        if actions.shape != shape or not np.isfinite(actions).all():
-            given = actions.shape if actions.shape != shape else "NaN or infinity"
-            raise ValueError(f"actions must be finite and of shape {shape}, got {given}")
+        actions = self._checked(actions)
         before = lengths(self.positions - self.places)
-        self._fly(np.clip(actions, -1, 1))
+        self._fly(actions)
         self.steps += 1
         (costs, surrogate), after = self.costs(), lengths(self.positions - self.places)
         terminated = (self.distances() <= task.goal_radius).all(-1)

@@ -14,6 +14,16 @@ from scipy.optimize import linprog
 from safemarl_lite import cmdp as C
 
 
+def value_iteration(cmdp, signal, tolerance=1e-10):
+    """V*(s) of the unconstrained problem max_π J_f to within `tolerance`, shape (S,)."""
+    values = np.zeros(len(cmdp.start))
+    while True:  # V ← max_a f + γ P V contracts by γ: what is left is ≤ γ/(1−γ) × the last change
+        change = (signal + cmdp.discount * C.backup(cmdp, values)).max(1) - values
+        values = values + change
+        if cmdp.discount * np.abs(change).max() <= tolerance * (1 - cmdp.discount):
+            return values
+
+
 def deterministic_points(cmdp):
     """(J_r, J_c1..m) of each of the A^S deterministic policies, shape (A^S, 1 + m)."""
     S, A = cmdp.reward.shape
@@ -61,7 +71,7 @@ def measure(cmdp, rng):
         errors["dual ascent − LP, λ* where unique"] = np.abs(ascent.multipliers - λ).max()
     # KKT: x ≥ 0 and F x = ρ; reduced costs ≤ 0; x · reduced cost = 0; λ ≥ 0; λ (J_c − τ) = 0
     signal = C.penalised(cmdp, λ)
-    values = C.value_iteration(cmdp, signal, tolerance=1e-12)
+    values = value_iteration(cmdp, signal, tolerance=1e-12)
     reduced = signal + cmdp.discount * C.backup(cmdp, values) - values[:, None]
     flow = C.flow_matrix(cmdp) @ best.occupancy.ravel() - cmdp.start
     errors |= {
@@ -73,7 +83,7 @@ def measure(cmdp, rng):
     }
     # unconstrained: budgets that never bind, against value iteration
     free = C.solve_lp(cmdp.with_thresholds(1 + np.abs(cmdp.costs).max() / (1 - cmdp.discount)))
-    iterated = C.value_iteration(cmdp, cmdp.reward, tolerance=1e-11) @ cmdp.start
+    iterated = value_iteration(cmdp, cmdp.reward, tolerance=1e-11) @ cmdp.start
     errors["unconstrained LP − value iteration"] = abs(free.value - iterated)
     # lemmas, for two policies that have nothing to do with the optimum
     one, two = (rng.dirichlet(np.ones(A), S) for _ in range(2))
