@@ -59,7 +59,7 @@ class Batch:
         if not fits or not np.isfinite(actions).all():
             given = "NaN or infinity" if fits else f"{actions.dtype} of shape {actions.shape}"
             raise ValueError(f"actions must be finite and of shape {shape}, got {given}")
-        return actions.astype(float).clip(-1.0, 1.0)
+        return np.minimum(np.maximum(actions.astype(float), -1.0), 1.0)
 
     def close(self) -> None:
         """Free what the worlds hold."""

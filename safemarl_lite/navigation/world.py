@@ -54,7 +54,9 @@ class NavigationVectorEnv(Batch):
         self._thrust = THRUST * torch.tensor(MOVES[task.integration], dtype=torch.float64).T
         self._start()
 
-    def reset(self, seed=None, options=None):
+    def reset(
+        self, seed: Seed | None = None, options: dict | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Start every world anew → (observations, state). `options` may give what is drawn:
 
         `positions` and `velocities` (E, N, 2), `landmarks` (E, L, 2).
@@ -98,7 +100,7 @@ class NavigationVectorEnv(Batch):
             raise ValueError(f"actions must be integers 0 to 4 of shape {shape}, got {given}")
         return self._thrust[:, torch.as_tensor(actions.T.astype(np.int64))].transpose(0, 1)
 
-    def step(self, actions):
+    def step(self, actions: np.ndarray) -> Step:
         """Advance every world by one step → `Step`, whose surrogate is the cost itself."""
         task = self.task
         force = contact_force(self._ways, self._gaps) + self._forces(actions)
@@ -116,11 +118,11 @@ class NavigationVectorEnv(Batch):
             now = self.observations(), self.state()
         return Step(*now, rewards, costs, *ends, *successor, contacts, costs)
 
-    def distance_cost(self):
+    def distance_cost(self) -> np.ndarray:
         """The team's cost k now: Σ over landmarks of the distance to the nearest agent, (E,)."""
         return self._distances.amin(0).sum(0).numpy()
 
-    def costs(self):
+    def costs(self) -> np.ndarray:
         """Each agent's share of each constraint now, (E, N, m); their sum over agents is c.
 
         Of a collision, or of leaving the arena, the agents that do it bear equal shares.
@@ -131,11 +133,11 @@ class NavigationVectorEnv(Batch):
         guilty = torch.stack([touching, outside][: len(self.task.thresholds)], 2).double()
         return (guilty / guilty.sum(0).clamp(min=1)).transpose(0, 1).numpy()
 
-    def contacts(self):
+    def contacts(self) -> np.ndarray:
         """Number of colliding pairs now, (E,)."""
         return (self._gaps < 2 * RADIUS).sum((0, 1)).numpy() // 2
 
-    def observations(self):
+    def observations(self) -> np.ndarray:
         """Each agent's own view, (E, N, O): see `relational_view` and `paper_view`."""
         own = self._velocities.float(), self._positions.float()
         marks, ways = self._to_landmarks.float(), self._ways.float()
@@ -147,7 +149,7 @@ class NavigationVectorEnv(Batch):
             view = relational_view(*own, self._time_left(), *seen)
         return view.permute(2, 0, 1).contiguous().numpy()
 
-    def state(self):
+    def state(self) -> np.ndarray:
         """Global state [positions, velocities, landmarks, time left], (E, 4N + 2L + 1)."""
         parts = (x.flatten(0, 1) for x in (self._positions, self._velocities, self._landmarks))
         clock = torch.full((1, self.num_envs), self._time_left(), dtype=torch.float64)

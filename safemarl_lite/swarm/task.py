@@ -14,14 +14,12 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from scipy.spatial.transform import Rotation
 
 from ..parallel import Batch
 from ..settings import Amount, Count, Discount, Natural, Point, Positive, check_fields
 
 GRAVITY = 9.81  # m/s²
 ROOM = 1.0  # m between the start region and the nearest safe distance of an obstacle
-FAR = 5.0  # m: unit of length in a view; clearances end here, and empty slots are filled with it
 
 
 class InfeasibleTask(ValueError):
@@ -65,7 +63,9 @@ def formation(n: int, d: float) -> np.ndarray:
 
 def near(gap: np.ndarray, reach: float, margin: float = 0.0) -> np.ndarray:
     """1 where gap < reach; with a margin, falling linearly to 0 at reach + margin: never less."""
-    return gap < reach if margin == 0 else np.clip((reach + margin - gap) / margin, 0, 1)
+    if margin == 0:
+        return gap < reach
+    return np.minimum(np.maximum((reach + margin - gap) / margin, 0), 1)
 
 
 def gaps(positions: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -81,57 +81,6 @@ def drone_costs(positions: np.ndarray, d_safe: float) -> np.ndarray:
 def obstacle_costs(positions: np.ndarray, obstacles: np.ndarray, reach: float) -> np.ndarray:
     """Each drone's number of obstacle centres nearer than `reach` (m): (…, N, 3) → (…, N)."""
     return near(gaps(positions, obstacles), reach).sum(-1).astype(float)
-
-
-def nearest(relative: np.ndarray, clearance: np.ndarray, k: int) -> np.ndarray:
-    """The `k` rows of smallest clearance: (E, N, K, F), (E, N, K) → (E, N, k, F + 1).
-
-    Lengths are divided by FAR; a slot without a row is zero with the largest clearance, 1.
-    """
-    e, n, rows, features = relative.shape
-    seen = np.concatenate([relative, np.minimum(clearance, FAR)[..., None]], -1) / FAR
-    order = np.argsort(clearance, -1)[..., :k] + rows * np.arange(e * n).reshape(e, n, 1)
-    seen = seen.reshape(-1, features + 1).take(order, 0)
-    empty = np.broadcast_to(np.eye(features + 1)[-1], (e, n, max(k - rows, 0), features + 1))
-    return np.concatenate([seen, empty], 2) if k > rows else seen
-
-
-def view(
-    task: "SwarmTask",
-    positions: np.ndarray,
-    velocities: np.ndarray,
-    obstacles: np.ndarray,
-    places: np.ndarray,
-    turn: Rotation | None = None,
-    spin: np.ndarray | None = None,
-) -> np.ndarray:
-    """What each drone sees, (E, N, O): nothing absolute, so that it holds for any place and N.
-
-    Own velocity and way to the own place at the target (6); of the nearest drones relative
-    position, relative velocity and clearance (7 each); of the nearest obstacles relative position
-    and clearance (4 each). A clearance below zero costs. With `turn` (E, N rotations) and `spin`
-    (E, N, 3), for attitude control, all is seen in the drone's heading, with its tilt and yaw
-    rate (3) behind.
-    """
-    own = np.stack([velocities / 3, (places - positions) / 10], 2)
-    body = np.concatenate([positions, velocities], -1)
-    near, far = body[:, None] - body[:, :, None], obstacles[:, None] - positions[:, :, None]
-    tilt = np.zeros((*positions.shape[:2], 0))
-    if turn is not None:
-        ahead, up = turn.apply([1, 0, 0]), turn.apply([0, 0, 1])
-        c, s = np.moveaxis(ahead[..., :2] / lengths(ahead[..., :2])[..., None], -1, 0)
-        to_heading = np.moveaxis(
-            [[c, -s, 0 * c], [s, c, 0 * c], [0 * c, 0 * c, 0 * c + 1]], (0, 1), (2, 3)
-        )
-        own, far = own @ to_heading, far @ to_heading
-        near = np.concatenate([near[..., :3] @ to_heading, near[..., 3:] @ to_heading], -1)
-        tilt = np.concatenate([(up[..., None, :] @ to_heading)[..., 0, :2], spin[..., 2:]], -1)
-    clear = lengths(near[..., :3]) - task.d_safe
-    clear[:, range(task.n_drones), range(task.n_drones)] = np.inf  # itself comes last, as empty
-    room = lengths(far) - task.obstacle_radius - task.d_safe
-    drones = nearest(near, clear, task.n_neighbours)
-    parts = own, drones, nearest(far, room, task.n_obstacles_seen), tilt
-    return np.concatenate([part.reshape(*part.shape[:2], -1) for part in parts], -1)
 
 
 @dataclass(frozen=True)
@@ -242,6 +191,20 @@ class SwarmTask:
         from .world import SwarmVectorEnv
 
         return SwarmVectorEnv(self, num_envs, seed, **options)
+
+    @cached_property
+    def radii(self) -> np.ndarray:
+        """How far (m) the others reach beyond d_safe, (N, K); −∞ for oneself, who comes last."""
+        radii = np.zeros((self.n_drones, self.n_drones + self.n_obstacles))
+        radii[:, self.n_drones :] = self.obstacle_radius
+        np.fill_diagonal(radii, -np.inf)
+        return radii
+
+    @cached_property
+    def limits(self) -> np.ndarray:
+        """Distances (m) below which drones and obstacles cost, (K,)."""
+        drones, obstacles = self.d_safe, self.obstacle_radius + self.d_safe
+        return np.repeat([drones, obstacles], [self.n_drones, self.n_obstacles])
 
     @property
     def n_agents(self) -> int:

@@ -24,10 +24,13 @@ from ..step import Step
 from . import camera
 from .attitude import attitude_loop
 from .engine import bullet
-from .task import GRAVITY, SwarmTask, gaps, lengths, near, view
+from .task import GRAVITY, SwarmTask, near
+from .view import Relations, relations, view
 
 GAP = 100.0  # m, at least, between neighbouring swarms of one Bullet world
 LEVEL, ORIGIN = (0, 0, 0, 1), (0, 0, 0)
+ALL = slice(None)
+Swarms = slice | np.ndarray  # which of a batch
 
 
 class SwarmVectorEnv(Batch):
@@ -56,6 +59,9 @@ class SwarmVectorEnv(Batch):
         self.steps = np.zeros(num_envs, int)
         self.positions, self.velocities, self.places = np.zeros((3, num_envs, task.n_drones, 3))
         self.obstacles = np.zeros((num_envs, task.n_obstacles, 3))
+        self._targets = np.tile(task.target, (num_envs, 1, 1))
+        self._hover = np.array([0, 0, task.mass * GRAVITY])  # N
+        self._look()
         self.client = bullet.connect(bullet.DIRECT)
         self._free = weakref.finalize(self, bullet.disconnect, self.client)  # also if dropped
         self._build(visual)
@@ -92,7 +98,9 @@ class SwarmVectorEnv(Batch):
             self.swarm_of |= dict.fromkeys(drones, e)
         make(0, 0, "ground", [0, 0, 0])
 
-    def reset(self, seed=None, options=None):
+    def reset(
+        self, seed: Seed | None = None, options: dict | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Start every swarm anew → (observations, state). `options` may give what is drawn:
 
         `positions` and `velocities` (E, N, 3), `obstacles` (E, M, 3), in m and m/s.
@@ -127,6 +135,11 @@ class SwarmVectorEnv(Batch):
                 bullet.resetBaseVelocity(body, speed, ORIGIN, physicsClientId=client)
         if task.control == "attitude":
             self._read()
+        self._look()
+
+    def _look(self):
+        """Measure who is where to whom, once for costs, views and rewards."""
+        self.seen = relations(self.positions, self.obstacles, self._targets, self.places)
 
     def _read(self):
         """Positions, velocities and, for attitude control, rotations of all drones from Bullet."""
@@ -135,11 +148,12 @@ class SwarmVectorEnv(Batch):
 
         def column(pairs, i):
             flat = np.fromiter(chain.from_iterable([pair[i] for pair in pairs]), float)
-            return flat.reshape(self.num_envs, self.task.n_drones, -1)
+            return flat.reshape(-1, self.num_envs, self.task.n_drones, len(pairs[0][i]))
 
-        self.positions, self.velocities = column(poses, 0) - self.offset, column(speeds, 0)
+        places, self.velocities = column(poses + speeds, 0)
+        self.positions = places - self.offset
         if self.task.control == "attitude":
-            self.turn, self.spin = Rotation.from_quat(column(poses, 1)), column(speeds, 1)
+            self.turn, self.spin = Rotation.from_quat(column(poses, 1)[0]), column(speeds, 1)[0]
 
     def _push(self, forces, torques=None):
         """Apply forces (N) at the centres and torques (N·m), (E, N, 3), in the world's frame."""
@@ -155,7 +169,7 @@ class SwarmVectorEnv(Batch):
         task = self.task
         weight = task.mass * GRAVITY
         if task.control == "force":
-            lift = np.array([0, 0, weight]) + (task.max_thrust - weight) * actions
+            lift = self._hover + (task.max_thrust - weight) * actions
             self._push(lift - task.mass * task.drag * self.velocities)
             bullet.stepSimulation(self.client)
             return self._read()
@@ -166,46 +180,40 @@ class SwarmVectorEnv(Batch):
             bullet.stepSimulation(self.client)
             self._read()
 
-    def step(self, actions):
-        """Advance every swarm by one control step of `dt` seconds → `Step`."""
+    def step(self, actions: np.ndarray) -> Step:
+        """Advance every swarm by one control step of `dt` seconds."""
         task = self.task
         actions = self._checked(actions)
-        before = lengths(self.positions - self.places)
+        before = self.seen.remaining
         self._fly(actions)
+        self._look()
         self.steps += 1
-        (costs, surrogate), after = self.costs(), lengths(self.positions - self.places)
-        terminated = (self.distances() <= task.goal_radius).all(-1)
+        terminated = (self.seen.to_target <= task.goal_radius).all(-1)
         truncated = ~terminated & (self.steps >= task.horizon)
-        rewards = before - after + task.arrival_bonus * terminated[:, None]
-        contacts, successor = self.contacts(), (self.observations(), self.state())
-        ended, now = np.flatnonzero(terminated | truncated), successor
-        if self.autoreset and len(ended):
+        rewards = before - self.seen.remaining
+        rewards += task.arrival_bonus * terminated[:, None]
+        costs, surrogate, contacts = self.costs(), self.costs(task.margin), self.contacts()
+        successor = now = self.observations(), self.state()
+        ended = np.flatnonzero(terminated | truncated) if self.autoreset else ()
+        if len(ended):
             self._start(ended)
             now = [x.copy() for x in successor]
             now[0][ended], now[1][ended] = self.observations(ended), self.state(ended)
         return Step(*now, rewards, costs, terminated, truncated, *successor, contacts, surrogate)
 
-    def distances(self):
-        """Distance (m) of every drone to the target, (E, N)."""
-        return lengths(self.positions - self.task.target)
+    def costs(self, margin: float = 0.0) -> np.ndarray:
+        """Each drone's share of each constraint now, (E, N, m); the sum over N is c.
 
-    def costs(self):
-        """Each drone's shares now → costs, surrogate, both (E, N, m); the sum over N of costs is c.
-
-        The surrogate is a ramp `task.margin` wide that is never below the cost.
+        With a margin (m) the surrogate: a ramp of that width, never below the cost.
         """
-        task = self.task
-        limits = task.d_safe, task.obstacle_radius + task.d_safe
-        found = gaps(self.positions, self.positions), gaps(self.positions, self.obstacles)
+        n, close = self.task.n_drones, near(self.seen.gaps, self.task.limits, margin)
+        drones = close[..., :n].sum(-1) - 1.0  # a drone is no neighbour of itself
+        obstacles = close[..., n:].sum(-1)
+        if len(self.task.thresholds) == 1:
+            return (drones + obstacles)[..., None]
+        return np.stack([drones, obstacles], -1)
 
-        def shares(margin):
-            drones, obstacles = (near(*x, margin).sum(-1) for x in zip(found, limits, strict=True))
-            parts = drones - 1.0, obstacles  # a drone is no neighbour of itself
-            return np.stack(parts if len(task.thresholds) == 2 else [sum(parts)], -1)
-
-        return shares(0.0), shares(task.margin)
-
-    def contacts(self):
+    def contacts(self) -> np.ndarray:
         """Number of pairs of a drone and another body, the ground included, that touch, (E,)."""
         touching = np.zeros(self.num_envs, int)
         points = bullet.getContactPoints(physicsClientId=self.client)
@@ -214,17 +222,17 @@ class SwarmVectorEnv(Batch):
                 touching[e] += 1
         return touching
 
-    def state(self, swarms=slice(None)):
+    def state(self, swarms: Swarms = ALL) -> np.ndarray:
         """Global state [positions, velocities, obstacles, target], (E, 6N + 3M + 3)."""
-        bodies = [x[swarms] for x in (self.positions, self.velocities, self.obstacles)]
-        target = np.broadcast_to(self.task.target, (len(bodies[0]), 1, 3))
-        return np.concatenate([*bodies, target], 1).reshape(len(target), -1)
+        bodies = self.positions, self.velocities, self.obstacles, self._targets
+        rows = np.concatenate([x[swarms] for x in bodies], 1)
+        return rows.reshape(len(rows), -1)
 
-    def observations(self, swarms=slice(None)):
+    def observations(self, swarms: Swarms = ALL) -> np.ndarray:
         """Each drone's own view, (E, N, O), of the given swarms: see `view`."""
-        seen = self.positions, self.velocities, self.obstacles, self.places
+        seen = Relations(*(x[swarms] for x in self.seen))
         tilted = (self.turn, self.spin) if self.task.control == "attitude" else ()
-        return view(self.task, *(x[swarms] for x in (*seen, *tilted)))
+        return view(self.task, seen, self.velocities[swarms], *(x[swarms] for x in tilted))
 
     def close(self) -> None:
         """Free the Bullet world; closing twice is allowed."""

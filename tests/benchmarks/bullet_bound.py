@@ -9,9 +9,9 @@ import statistics
 import time
 
 import numpy as np
-import pybullet as bullet
 
 from safemarl_lite.swarm import SwarmTask, SwarmVectorEnv
+from safemarl_lite.swarm.engine import bullet
 
 
 def raw(env, forces):
