@@ -12,8 +12,8 @@ every J is a discounted sum from t = 0 on, *not* multiplied by 1 − γ, and so 
     τ_j  thresholds (m,)          ρ, γ  start (S,), discount in [0, 1)
 """
 
-from collections import namedtuple
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linprog
@@ -67,12 +67,12 @@ class TabularCMDP:
         if not 0 <= self.discount < 1:
             raise ValueError(f"discount is {self.discount}; it must lie in [0, 1)")
 
-    def with_thresholds(self, thresholds):
+    def with_thresholds(self, thresholds: np.ndarray | float) -> "TabularCMDP":
         """The same CMDP with other thresholds, (m,) or a scalar for all."""
         return replace(self, thresholds=np.broadcast_to(thresholds, self.thresholds.shape))
 
 
-def policy_matrix(cmdp, policy):
+def policy_matrix(cmdp: TabularCMDP, policy: np.ndarray) -> np.ndarray:
     """P_π(s, s') = Σ_a π(a|s) P(s'|s,a), shape (S, S)."""
     policy = np.asarray(policy, dtype=np.float64)
     if (
@@ -84,40 +84,50 @@ def policy_matrix(cmdp, policy):
     return np.einsum("sa,sat->st", policy, cmdp.transition)
 
 
-def state_values(cmdp, policy, signal):
+def state_values(cmdp: TabularCMDP, policy: np.ndarray, signal: np.ndarray) -> np.ndarray:
     """V(s) = E_π[Σ_t γ^t f(s_t, a_t) | s_0 = s]: solves V = f_π + γ P_π V. signal (..., S, A)."""
     bellman = np.eye(len(cmdp.start)) - cmdp.discount * policy_matrix(cmdp, policy)
     expected = np.sum(policy * signal, axis=-1)
     return np.linalg.solve(bellman, expected[..., None])[..., 0]
 
 
-def action_values(cmdp, policy, signal):
+def action_values(cmdp: TabularCMDP, policy: np.ndarray, signal: np.ndarray) -> np.ndarray:
     """Q(s,a) = f(s,a) + γ Σ_s' P(s'|s,a) V(s'), shape (..., S, A)."""
     return signal + cmdp.discount * backup(cmdp, state_values(cmdp, policy, signal))
 
 
-def advantages(cmdp, policy, signal):
+def advantages(cmdp: TabularCMDP, policy: np.ndarray, signal: np.ndarray) -> np.ndarray:
     """A(s,a) = Q(s,a) − V(s), shape (..., S, A). Its mean under the policy is 0 in every state."""
     return action_values(cmdp, policy, signal) - state_values(cmdp, policy, signal)[..., None]
 
 
-def backup(cmdp, values):
+def backup(cmdp: TabularCMDP, values: np.ndarray) -> np.ndarray:
     """Σ_s' P(s'|s,a) V(s'): (..., S) to (..., S, A)."""
     return np.einsum("sat,...t->...sa", cmdp.transition, values)
 
 
-def occupancy(cmdp, policy):
+def occupancy(cmdp: TabularCMDP, policy: np.ndarray) -> np.ndarray:
     """x(s,a) = Σ_t γ^t Pr(s_t=s, a_t=a), shape (S, A); sums to 1/(1−γ), so J_f = Σ x f.
     The probability d^π of the literature is the state marginal (1−γ) Σ_a x(s,a)."""
     bellman = np.eye(len(cmdp.start)) - cmdp.discount * policy_matrix(cmdp, policy)
     return np.linalg.solve(bellman.T, cmdp.start)[:, None] * policy
 
 
-# v (S,), q and advantages a (S,A), return J; of the reward (_r) and of the costs (_c, (m, …))
-Evaluation = namedtuple("Evaluation", "v_r v_c q_r q_c a_r a_c J_r J_c occupancy")
+class Evaluation(NamedTuple):
+    """Exact values of a policy, for the reward (_r) and the costs (_c)."""
+
+    v_r: np.ndarray  # (S,)
+    v_c: np.ndarray  # (m, S)
+    q_r: np.ndarray  # (S, A)
+    q_c: np.ndarray  # (m, S, A)
+    a_r: np.ndarray  # (S, A)
+    a_c: np.ndarray  # (m, S, A)
+    J_r: float
+    J_c: np.ndarray  # (m,)
+    occupancy: np.ndarray  # (S, A)
 
 
-def evaluate(cmdp, policy):
+def evaluate(cmdp: TabularCMDP, policy: np.ndarray) -> Evaluation:
     """Exact values, advantages, returns and occupancy of `policy` (S, A)."""
     signals = np.concatenate([cmdp.reward[None], cmdp.costs])
     v, q = state_values(cmdp, policy, signals), action_values(cmdp, policy, signals)
@@ -125,17 +135,23 @@ def evaluate(cmdp, policy):
     return Evaluation(v[0], v[1:], q[0], q[1:], a[0], a[1:], float(J[0]), J[1:], x)
 
 
-# policy (S,A), value J_r, costs J_c (m,), multipliers λ* (m,), occupancy x (S,A)
-Solution = namedtuple("Solution", "policy value costs multipliers occupancy")
+class Solution(NamedTuple):
+    """The optimum of a CMDP."""
+
+    policy: np.ndarray  # (S, A)
+    value: float  # J_r
+    costs: np.ndarray  # J_c (m,)
+    multipliers: np.ndarray  # λ* (m,)
+    occupancy: np.ndarray  # x (S, A)
 
 
-def flow_matrix(cmdp):
+def flow_matrix(cmdp: TabularCMDP) -> np.ndarray:
     """F (S, S·A) of the flow equations F x = ρ: Σ_a x(s',a) − γ Σ_sa P(s'|s,a) x(s,a) = ρ(s')."""
     S, A = cmdp.reward.shape
     return np.repeat(np.eye(S), A, axis=1) - cmdp.discount * cmdp.transition.reshape(S * A, S).T
 
 
-def solve_lp(cmdp):
+def solve_lp(cmdp: TabularCMDP) -> Solution:
     """max_x Σ x r  subject to  F x = ρ, Σ x c_j ≤ τ_j, x ≥ 0; then π(a|s) = x(s,a) / Σ_a x(s,a).
 
     λ* is minus the solver's marginals of the cost rows, because it minimises −Σ x r. A state that
@@ -159,7 +175,7 @@ def solve_lp(cmdp):
     return solution_of(cmdp, x, np.maximum(-result.ineqlin.marginals, 0))
 
 
-def solution_of(cmdp, x, multipliers):
+def solution_of(cmdp: TabularCMDP, x: np.ndarray, multipliers: np.ndarray) -> Solution:
     """The stationary policy π(a|s) = x(s,a) / Σ_a x(s,a) of an occupancy (S,A), evaluated anew."""
     visits = x.sum(1, keepdims=True)
     policy = np.where(visits > 1e-10, x / np.maximum(visits, 1e-10), 1 / x.shape[1])
@@ -167,17 +183,17 @@ def solution_of(cmdp, x, multipliers):
     return Solution(policy, exact.J_r, exact.J_c, multipliers, exact.occupancy)
 
 
-def extra_actions(x, tolerance=1e-8):
+def extra_actions(x: np.ndarray, tolerance: float = 1e-8) -> int:
     """How many more actions than visited states an occupancy (S,A) uses; at an LP vertex ≤ m."""
     return int((x > tolerance).sum() - (x.sum(1) > tolerance).sum())
 
 
-def penalised(cmdp, multipliers):
+def penalised(cmdp: TabularCMDP, multipliers: np.ndarray) -> np.ndarray:
     """The reward after the price is paid, r − Σ_j λ_j c_j, shape (S, A)."""
     return cmdp.reward - np.tensordot(np.asarray(multipliers, float), cmdp.costs, axes=1)
 
 
-def best_response(cmdp, signal):
+def best_response(cmdp: TabularCMDP, signal: np.ndarray) -> np.ndarray:
     """A deterministic policy (S,A) that maximises J_f, by policy iteration (finite, exact)."""
     S, A = signal.shape
     actions = np.zeros(S, dtype=int)
@@ -189,7 +205,7 @@ def best_response(cmdp, signal):
         actions = np.where(better, q.argmax(1), actions)
 
 
-def dual_function(cmdp, multipliers):
+def dual_function(cmdp: TabularCMDP, multipliers: np.ndarray) -> tuple[float, Evaluation]:
     """d(λ) = max_π J_r(π) − Σ_j λ_j (J_cj(π) − τ_j), and a maximiser's `Evaluation`.
 
     A maximum of lines in λ, one a deterministic policy: convex, piecewise linear, with subgradient
@@ -200,7 +216,9 @@ def dual_function(cmdp, multipliers):
     return float(exact.J_r - np.dot(multipliers, exact.J_c - cmdp.thresholds)), exact
 
 
-def subgradient_ascent(cmdp, steps, rate):
+def subgradient_ascent(
+    cmdp: TabularCMDP, steps: int, rate: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The textbook method on −d: λ_{k+1} = max(0, λ_k + η_k (J_c(π_k) − τ)), η_k = rate/√(k+1).
 
     Returns λ (K,m), J_r (K,), J_c (K,m) of each step's policy, and the η-weighted mean occupancy
@@ -217,7 +235,9 @@ def subgradient_ascent(cmdp, steps, rate):
     return *(np.array(column) for column in zip(*path, strict=True)), mean
 
 
-def dual_ascent(cmdp, tolerance=1e-10, bound=10.0, max_cuts=2000):
+def dual_ascent(
+    cmdp: TabularCMDP, tolerance: float = 1e-10, bound: float = 10.0, max_cuts: int = 2000
+) -> tuple[Solution, np.ndarray]:
     """The optimum through the dual alone, by cutting planes (Kelley 1960): exact and finite.
 
     Each best response adds a line below d; the next λ minimises the highest of the lines so far.
@@ -244,7 +264,9 @@ def dual_ascent(cmdp, tolerance=1e-10, bound=10.0, max_cuts=2000):
     raise ValueError(f"no minimum of the dual within {len(trace)} cuts: are the budgets feasible?")
 
 
-def random_cmdp(rng, S, A, m, discount=0.9):
+def random_cmdp(
+    rng: np.random.Generator, S: int, A: int, m: int, discount: float = 0.9
+) -> TabularCMDP:
     """A random CMDP whose unconstrained optimum breaks a budget: τ lies 30 to 70 % of the way from
     its costs to those of the policy with least Σ_j J_cj, plus 5 % (to leave some policy room)."""
     transition, start = rng.dirichlet(np.full(S, 0.5), (S, A)), rng.dirichlet(np.ones(S))

@@ -9,11 +9,15 @@ returns one number for each agent and head, each head trained on its own target;
 Sources: Yu et al. 2022 (MAPPO); Iqbal & Sha 2019 (attention critic, eqs. 5–6).
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
-def mlp(sizes, activation=nn.Tanh, gain=1.0):
+def mlp(
+    sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.Tanh, gain: float = 1.0
+) -> nn.Sequential:
     """Fully connected network with orthogonal weights; `gain` scales the last layer."""
     layers = []
     for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
@@ -25,7 +29,7 @@ def mlp(sizes, activation=nn.Tanh, gain=1.0):
     return nn.Sequential(*layers)
 
 
-def explained_variance(returns, values):
+def explained_variance(returns: Tensor, values: Tensor) -> Tensor:
     """1 − E[(G − V)²] / Var(G) for each head: (…, heads), (…, heads) → (heads,).
 
     1: perfect; 0: no better than the mean return; below 0: worse. A constant offset counts.
@@ -45,13 +49,13 @@ class Normaliser(nn.Module):
     Until the first update it is the identity (up to 1e-6); an empty batch changes nothing.
     """
 
-    def __init__(self, size):
+    def __init__(self, size: int) -> None:
         super().__init__()
         self.register_buffer("count", torch.tensor(0.0))
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("var", torch.ones(size))
 
-    def update(self, batch):
+    def update(self, batch: Tensor) -> None:
         batch = batch.detach().reshape(-1, batch.shape[-1])
         if len(batch) == 0:
             return
@@ -62,7 +66,7 @@ class Normaliser(nn.Module):
         self.var.copy_(spread / total)
         self.count.copy_(total)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) / (self.var + 1e-6).sqrt()
 
 
@@ -72,14 +76,21 @@ class Critic(nn.Module):
     observations (…, N, O) and state (…, S) → (…, N, heads).
     """
 
-    def __init__(self, view_size, state_size, heads, hidden=128, centralized=True):
+    def __init__(
+        self,
+        view_size: int,
+        state_size: int,
+        heads: int,
+        hidden: int = 128,
+        centralized: bool = True,
+    ) -> None:
         super().__init__()
         self.centralized = centralized
         size = view_size + state_size * centralized
         self.scale = Normaliser(size)
         self.net = mlp([size, hidden, hidden, heads], nn.ReLU)
 
-    def inputs(self, observations, state):
+    def inputs(self, observations: Tensor, state: Tensor) -> Tensor:
         if not self.centralized:
             return observations
         if state.shape[:-1] != observations.shape[:-2]:
@@ -90,7 +101,7 @@ class Critic(nn.Module):
         state = state.unsqueeze(-2).expand(*observations.shape[:-1], -1)
         return torch.cat([observations, state], -1)
 
-    def forward(self, observations, state):
+    def forward(self, observations: Tensor, state: Tensor) -> Tensor:
         return self.net(self.scale(self.inputs(observations, state)))
 
 
@@ -108,7 +119,14 @@ class AttentionCritic(nn.Module):
     outputs; a lone agent has x_i = 0.
     """
 
-    def __init__(self, view_size, action_size, heads_out, hidden=64, attention_heads=4):
+    def __init__(
+        self,
+        view_size: int,
+        action_size: int,
+        heads_out: int,
+        hidden: int = 64,
+        attention_heads: int = 4,
+    ) -> None:
         super().__init__()
         if hidden % attention_heads:
             raise ValueError(f"hidden must be a multiple of attention_heads = {attention_heads}, "
@@ -120,7 +138,9 @@ class AttentionCritic(nn.Module):
         self.query, self.key, self.value = (nn.Linear(hidden, hidden, bias=False) for _ in range(3))
         self.net = mlp([2 * hidden, hidden, heads_out], nn.LeakyReLU)
 
-    def forward(self, observations, actions=None, return_weights=False):
+    def forward(
+        self, observations: Tensor, actions: Tensor | None = None, return_weights: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Values (…, N, heads_out); with `return_weights` also α (…, attention head, N, N)."""
         given = 0 if actions is None else actions.shape[-1]
         if given != self.action_size:
@@ -151,7 +171,9 @@ class JointCritic(nn.Module):
     networks are one batch of matrices.
     """
 
-    def __init__(self, n_agents, view_size, action_size, heads, hidden=64):
+    def __init__(
+        self, n_agents: int, view_size: int, action_size: int, heads: int, hidden: int = 64
+    ) -> None:
         super().__init__()
         self.scale = Normaliser(view_size)
         sizes = [n_agents * (view_size + action_size), hidden, hidden, heads]
@@ -161,7 +183,7 @@ class JointCritic(nn.Module):
             self.weights.append(torch.empty(n_agents, a, b).uniform_(-bound, bound))
             self.biases.append(torch.zeros(n_agents, 1, b))
 
-    def forward(self, views, actions):
+    def forward(self, views: Tensor, actions: Tensor) -> Tensor:
         seen = self.scale(views).flatten(1).expand(len(actions), -1, -1)
         x = torch.cat([seen, actions.flatten(2)], -1)  # (N, B, inputs)
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):

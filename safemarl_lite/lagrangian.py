@@ -11,9 +11,18 @@ Stooke et al. 2020 (PID multipliers).
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
-def gae(signal, values, next_values, terminated, ended, discount=0.99, trace=0.95):
+def gae(
+    signal: Tensor,
+    values: Tensor,
+    next_values: Tensor,
+    terminated: Tensor,
+    ended: Tensor,
+    discount: float = 0.99,
+    trace: float = 0.95,
+) -> Tensor:
     """Generalised advantage estimates of one or more signals, each with its own critic.
 
     δ_t = x_t + γ (1 − terminated_t) V(s_{t+1}) − V(s_t)
@@ -38,7 +47,9 @@ def gae(signal, values, next_values, terminated, ended, discount=0.99, trace=0.9
     return advantage
 
 
-def combined_advantage(reward_advantage, cost_advantages, multipliers):
+def combined_advantage(
+    reward_advantage: Tensor, cost_advantages: Tensor, multipliers: Tensor
+) -> Tensor:
     """A = (A^r − Σ_j λ_j A^{c_j}) / (1 + Σ_j λ_j), in units of the standard deviation of A^r.
 
     reward_advantage (…), cost_advantages (…, m), multipliers (m,). Both are centred; both are
@@ -50,13 +61,13 @@ def combined_advantage(reward_advantage, cost_advantages, multipliers):
     return (reward - cost @ multipliers) / (1 + multipliers.sum())
 
 
-def clipped_loss(log_ratio, advantage, clip=0.2):
+def clipped_loss(log_ratio: Tensor, advantage: Tensor, clip: float = 0.2) -> Tensor:
     """−E[min(ρ A, clip(ρ, 1 − ε, 1 + ε) A)] with ρ = exp(log_ratio): a loss, to be *descended*."""
     ratio = log_ratio.exp()
     return -torch.min(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
 
 
-def aimed_at(thresholds, tighten):
+def aimed_at(thresholds: tuple[float, ...], tighten: float) -> np.ndarray:
     """τ_j − tighten, (m,): a learner aims below its budgets; `ValueError` where nothing is left."""
     aims = np.array(thresholds) - tighten
     if tighten > 0 and (aims <= 0).any():  # λ could only rise
@@ -77,25 +88,30 @@ class Multipliers:
     sign of e_j is kept, so that λ can fall. `values` is (m,); the thresholds are in units of Ĵ_c.
     """
 
-    def __init__(self, thresholds, rate=0.05, initial=0.0, proportional=0.0, derivative=0.0,
-                 cap=float("inf"), growth=0.0):  # fmt: skip
+    def __init__(
+        self,
+        thresholds: np.ndarray,
+        rate: float = 0.05,
+        initial: float = 0.0,
+        proportional: float = 0.0,
+        derivative: float = 0.0,
+        cap: float = float("inf"),
+        growth: float = 0.0,
+    ) -> None:
         self.thresholds = np.atleast_1d(np.asarray(thresholds, float))
         if (self.thresholds < 0).any() or min(rate, proportional, derivative, cap, growth) < 0:
-            raise ValueError(
-                "thresholds, rate, proportional, derivative, cap and growth must be ≥ 0"
-            )
-        self.rate, self.proportional, self.derivative, self.cap = (
-            rate,
-            proportional,
-            derivative,
-            cap,
-        )
+            names = "thresholds, rate, proportional, derivative, cap and growth"
+            raise ValueError(f"{names} must be ≥ 0")
+        self.rate = rate
+        self.proportional = proportional
+        self.derivative = derivative
+        self.cap = cap
         self.growth = growth
         self.integral = np.full(self.thresholds.shape, float(initial))
         self.previous = np.full(self.thresholds.shape, np.nan)
         self.values = self.integral.copy()
 
-    def update(self, costs):
+    def update(self, costs: np.ndarray) -> np.ndarray:
         """One step from the estimates Ĵ_c (m,) → λ (m,); raises `ValueError` on NaN or shape."""
         costs = np.atleast_1d(np.asarray(costs, float))
         if costs.shape != self.thresholds.shape or not np.isfinite(costs).all():
@@ -109,10 +125,10 @@ class Multipliers:
         self.previous = costs
         return self.values
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, list[float]]:
         names = ("integral", "previous", "values")
         return {name: getattr(self, name).tolist() for name in names}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, list[float]]) -> None:
         for name, value in state.items():
             setattr(self, name, np.array(value))

@@ -3,8 +3,11 @@
 Notebook: `06_attention_actor_critic`. Axis order: round R, time T, environment E, agent N.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
+from torch import Tensor
 
 
 class Replay:
@@ -14,7 +17,7 @@ class Replay:
     the actions only: the physics is deterministic, and `load_state_dict` plays it again.
     """
 
-    def __init__(self, env, rounds):
+    def __init__(self, env, rounds: int) -> None:
         task, E, m = env.task, env.num_envs, len(env.task.thresholds)
         self.env, self.count, T, n = env, 0, task.horizon, task.n_agents
         self.views = torch.zeros(rounds, T + 1, E, n, task.view_size)
@@ -23,10 +26,15 @@ class Replay:
         self.multipliers = torch.zeros(rounds, m)  # λ when stored
         self.starts = torch.zeros(rounds, E, n + task.n_landmarks, 2, dtype=torch.float64)
 
-    def play(self, act, multipliers, options=None):
+    def play(
+        self,
+        act: Callable[[Tensor, int], Tensor],
+        multipliers: np.ndarray,
+        options: dict | None = None,
+    ) -> dict[str, Tensor]:
         """An episode of every environment under `act`(views, t), into the buffer.
 
-        Returns what `mappo.episode_means` reads, a dict of tensors (T, E, …).
+        Returns what `step.episode_means` reads, a dict of tensors (T, E, …).
         """
         row = self.count % len(self.views)
         views, _ = self.env.reset(options=options)
@@ -46,11 +54,11 @@ class Replay:
         names = ("rewards", "costs", "terminated", "truncated")
         return {x: torch.tensor(np.stack([getattr(s, x) for s in steps])).float() for x in names}
 
-    def newest(self):
+    def newest(self) -> Tensor:
         """The views of the last round played, (T + 1, E, N, O)."""
         return self.views[(self.count - 1) % len(self.views)]
 
-    def sample(self, size, generator):
+    def sample(self, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         """`size` steps → views, actions, signals, stored λ, last of its episode?, successors."""
         rounds, T, E, _ = self.actions.shape
         index = torch.randint(min(self.count, rounds) * T * E, (size,), generator=generator)
@@ -61,12 +69,12 @@ class Replay:
         signals = self.signals.flatten(0, 2)[index]
         return views[place], actions, signals, self.multipliers[row], last, views[place + E]
 
-    def state_dict(self):
+    def state_dict(self) -> dict:
         kept = min(self.count, len(self.views))
         names = ("starts", "actions", "multipliers")
         return {"count": self.count} | {x: getattr(self, x)[:kept].clone() for x in names}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict) -> None:
         n = self.env.task.n_agents
         rows = (state[name] for name in ("starts", "actions", "multipliers"))
         for self.count, (places, actions, λ) in enumerate(zip(*rows, strict=True)):

@@ -133,12 +133,17 @@ def _with_drones(task, config, n, folder):
     return replace(task, n_drones=n)
 
 
-def certify(run: Policy | str | Path, episodes: int = 2000, seed: int = 12345) -> dict[str, Any]:
+def certify(
+    run: Policy | str | Path,
+    episodes: int = 2000,
+    seed: int = 12345,
+    task_type: type | None = None,
+) -> dict[str, Any]:
     """The certificate of a policy, or of a run folder's best one, on its own task.
 
-    Of a folder it is written to `result.json` there as well.
+    Of a folder it is written to `result.json` there as well; `task_type` as in `load`.
     """
-    policy = run if isinstance(run, Policy) else load(run)
+    policy = run if isinstance(run, Policy) else load(run, task_type=task_type)
     result = evaluate(policy.act, policy.task, episodes, seed)
     result |= {"deterministic": policy.deterministic, "seed": seed, "task": asdict(policy.task)}
     if policy is not run:

@@ -3,10 +3,14 @@
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from .task import SwarmTask
+
 MAX_TILT, MAX_YAW_RATE, STIFFNESS = np.radians(25), 1.0, 15.0  # rad, rad/s, 1/s
 
 
-def attitude_loop(task, turn, spin, thrust, command):
+def attitude_loop(
+    task: SwarmTask, turn: Rotation, spin: np.ndarray, thrust: np.ndarray, command: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Thrust along the body's axis and the torque that tracks roll, pitch and yaw rate.
 
     A critically damped loop on the rotation error e (body frame): torque = J(ω² e − 2ω Ω).

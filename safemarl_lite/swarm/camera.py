@@ -7,12 +7,13 @@ frames are drawn at twice the size of their bodies, to be seen from 20 m away.
 import numpy as np
 
 from .engine import bullet
+from .task import SwarmTask
 
 BLUE, DARK = (0.0, 0.45, 0.7, 1.0), (0.15, 0.15, 0.15, 1.0)
 ORANGE, GREEN, GREY = (0.84, 0.37, 0.0, 1.0), (0.0, 0.62, 0.45, 1.0), (0.93, 0.93, 0.9, 1.0)
 
 
-def looks(task, client):
+def looks(task: SwarmTask, client: int) -> dict[str, int]:
     """Visual shapes of a drone (body, arms, rotors), an obstacle, the ground; marks the goal."""
     r = task.body_radius
 
@@ -45,7 +46,7 @@ def looks(task, client):
     }
 
 
-def picture(swarm, width=480, height=320):
+def picture(swarm, width: int = 480, height: int = 320) -> np.ndarray:
     """The first swarm of a `SwarmVectorEnv` from the side, (height, width, 3) uint8."""
     task, client = swarm.task, swarm.client
     start, target = np.array(task.start), np.array(task.target)

@@ -1,0 +1,110 @@
+"""What a researcher and another library rely on: costs that arrive, own tasks, spaces, `with`."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import safemarl_lite
+from safemarl_lite.mappo import MAPPOConfig
+from safemarl_lite.navigation import NavigationEnv, NavigationTask, NavigationVectorEnv
+from safemarl_lite.runs import RunError
+from safemarl_lite.swarm import SwarmEnv, SwarmTask, SwarmVectorEnv
+
+SMALL = MAPPOConfig(iterations=2, num_envs=4, epochs=1, minibatches=2, eval_every=1,
+                    eval_episodes=4, hold=0)  # fmt: skip
+ENVS = {"swarm": SwarmEnv, "navigation": NavigationEnv}
+
+
+@pytest.mark.parametrize("env_type", ENVS.values(), ids=ENVS)
+def test_infos_of_reset_have_the_keys_and_shapes_of_step(env_type):
+    env = env_type()
+    _, first = env.reset(seed=0)
+    acts = {agent: env.action_space(agent).sample() for agent in env.agents}
+    *_, later = env.step(acts)
+    for agent, info in later.items():
+        assert first[agent].keys() == info.keys() == {"cost", "costs", "contacts"}
+        assert first[agent]["costs"].shape == info["costs"].shape
+        assert first[agent]["cost"] == 0 and not first[agent]["costs"].any()
+        assert type(first[agent]["cost"]) is type(info["cost"])
+    env.close()
+
+
+@pytest.mark.parametrize("env_type", ENVS.values(), ids=ENVS)
+def test_torchrl_carries_the_cost(env_type):
+    """It builds its specification of infos from those of `reset`."""
+    wrappers = pytest.importorskip("torchrl.envs.libs.pettingzoo")
+    raw = SwarmEnv() if env_type is SwarmEnv else NavigationEnv(NavigationTask(n_agents=12))
+    group = {"agents": list(raw.possible_agents)}
+    env = wrappers.PettingZooWrapper(raw, group_map=group, use_mask=False)
+    flown = env.rollout(30)["next", "agents", "info"]
+    assert flown["cost"].shape[:2] == (len(flown), len(raw.possible_agents))
+    assert flown["costs"].sum().item() == pytest.approx(flown["cost"].sum().item())
+    assert env_type is SwarmEnv or flown["cost"].sum() > 0  # a crowd collides
+    env.close()
+
+
+@pytest.mark.parametrize(
+    "task", [SwarmTask(), NavigationTask(), NavigationTask(actions="continuous")], ids=str
+)
+def test_a_batch_has_spaces_and_closes_itself(task):
+    with task.vector_env(3, 0) as env:
+        views, _ = env.reset()
+        acts = env.action_space.sample()
+        step = env.step(acts)
+        assert env.observation_space.shape == views.shape == step.observations.shape
+        assert env.action_space.shape == acts.shape
+        assert env.agent_observation_space.shape == views.shape[2:]
+    if task.kind == "swarm":
+        assert env.client is None
+
+
+def test_a_swarm_that_is_dropped_frees_its_world():
+    first = SwarmVectorEnv(SwarmTask(), 1)
+    client = first.client
+    del first
+    with SwarmVectorEnv(SwarmTask(), 1) as second:
+        assert second.client == client
+
+
+@dataclass(frozen=True)
+class WindyTask(SwarmTask):
+    """A task of one's own, with a field of its own."""
+
+    wind: float = 0.5
+
+
+def test_a_task_of_ones_own_is_trained_certified_and_loaded(tmp_path):
+    folder = tmp_path / "run"
+    log = safemarl_lite.train(
+        WindyTask(horizon=30, wind=0.7), SMALL, seed=1, folder=folder, quiet=True
+    )
+    assert log["iteration"] == 2
+    result = safemarl_lite.certify(folder, episodes=4, task_type=WindyTask)
+    assert json.loads((folder / "result.json").read_text()) == json.loads(json.dumps(result))
+    assert result["task"]["wind"] == 0.7
+    assert safemarl_lite.load(folder, task_type=WindyTask).task == WindyTask(horizon=30, wind=0.7)
+    with pytest.raises(RunError, match="wind, which SwarmTask does not have; give your own class"):
+        safemarl_lite.load(folder)
+
+
+def test_certify_writes_what_the_command_line_writes(tmp_path):
+    folder, task = tmp_path / "run", NavigationTask(actions="continuous", thresholds=(8.0,))
+    config = MAPPOConfig(iterations=1, num_envs=4, epochs=1, minibatches=1, eval_episodes=2)
+    safemarl_lite.train(task, config, folder=folder, quiet=True)
+    result = safemarl_lite.certify(folder, episodes=10, seed=3)
+    policy = safemarl_lite.load(folder)
+    assert safemarl_lite.certify(policy, episodes=10, seed=3) == result
+    assert json.loads((folder / "result.json").read_text())["episodes"] == 10
+    views = NavigationEnv(task).reset(seed=0)[0]
+    with NavigationVectorEnv(task, 1, 0) as env:
+        assert np.allclose(
+            policy.act(env.reset(seed=0)[0])[0], np.stack(list(policy(views).values()))
+        )
+
+
+def test_the_package_names_its_version():
+    assert safemarl_lite.__version__.count(".") == 2
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        _ = safemarl_lite.lode
