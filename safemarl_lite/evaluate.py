@@ -31,8 +31,11 @@ def upper_bound(costs: np.ndarray, level: float = LEVEL, least: float = 2.0) -> 
     by Clopper and Pearson (exact), the mean cost of an episode that has one by `skewed_mean_bound`
     (asymptotic: wants ten such episodes or more, and none of a rarer and costlier kind than seen).
     With fewer than two it is a convention: the cost of the one, or `least`, that of a violation.
+    Raises `ValueError` on costs that are no numbers ≥ 0: what is not finite is never certified.
     """
     costs = np.asarray(costs, float)
+    if costs.ndim != 1 or len(costs) < 2 or not ((costs >= 0) & (costs < np.inf)).all():
+        raise ValueError(f"a bound needs two or more finite costs ≥ 0, got {costs}")
     hit, half = costs[costs > 0], 1 - (1 - level) / 2
     often = clopper_pearson(len(hit), len(costs), half)
     if len(hit) < 2:

@@ -114,10 +114,13 @@ def load(
     try:
         actor = actor_of(task, config)
         actor.load_state_dict(state["actor"])
-        return Policy(actor, task, state["std"], deterministic, seed)
-    except (LookupError, TypeError, RuntimeError) as error:
+        policy = Policy(actor, task, float(state["std"]), deterministic, seed)
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"{folder}/{name} does not fit its config.json: {reason[:80]}") from None
+    if not all(weight.isfinite().all() for weight in actor.parameters()):
+        raise RunError(f"{folder}/{name} holds weights that are not finite: its training diverged")
+    return policy
 
 
 def _with_drones(task, config, n, folder):

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +130,22 @@ def test_upper_bound_by_hand():
     few[:3] = 2, 4, 6
     assert upper_bound(few) == pytest.approx(often[2] * (4 + 2 / 3**0.5 * stats.t.ppf(0.995, 2)))
     assert clopper_pearson(0, 100, 0.99) == pytest.approx(1 - 0.01 ** (1 / 100))
+
+
+@pytest.mark.parametrize("costs", [[np.nan] * 5, [0, np.inf], [], [1.0], [0.5, -1]])
+def test_what_is_not_finite_is_never_bounded(costs):
+    with pytest.raises(ValueError, match="two or more finite costs"):
+        upper_bound(np.array(costs))
+
+
+def test_a_policy_of_nan_weights_is_refused_in_one_line(tmp_path):
+    for name in ("config.json", "best.pt"):
+        (tmp_path / name).write_bytes(Path("figures/runs/navigation", name).read_bytes())
+    state = torch.load(tmp_path / "best.pt", weights_only=True)
+    next(iter(state["actor"].values()))[0] = float("nan")
+    torch.save(state, tmp_path / "best.pt")
+    with pytest.raises(ValueError, match="not finite"):
+        safemarl_lite.certify(tmp_path, episodes=2)
 
 
 def test_evaluation_draws_from_no_stream_of_a_training():
