@@ -9,6 +9,8 @@ Sources: Schulman et al. 2016 (GAE, eq. 16), 2017 (clipping, eq. 7); Altman 1999
 Stooke et al. 2020 (PID multipliers).
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -76,6 +78,7 @@ def aimed_at(thresholds: tuple[float, ...], tighten: float) -> np.ndarray:
     return aims
 
 
+@dataclass
 class Multipliers:
     """λ_j ← max(0, λ_j + rate · (Ĵ_{c_j} − τ_j)), for each of m constraints, optionally PID.
 
@@ -88,26 +91,23 @@ class Multipliers:
     sign of e_j is kept, so that λ can fall. `values` is (m,); the thresholds are in units of Ĵ_c.
     """
 
-    def __init__(
-        self,
-        thresholds: np.ndarray,
-        rate: float = 0.05,
-        initial: float = 0.0,
-        proportional: float = 0.0,
-        derivative: float = 0.0,
-        cap: float = float("inf"),
-        growth: float = 0.0,
-    ) -> None:
-        self.thresholds = np.atleast_1d(np.asarray(thresholds, float))
-        if (self.thresholds < 0).any() or min(rate, proportional, derivative, cap, growth) < 0:
-            names = "thresholds, rate, proportional, derivative, cap and growth"
-            raise ValueError(f"{names} must be ≥ 0")
-        self.rate = rate
-        self.proportional = proportional
-        self.derivative = derivative
-        self.cap = cap
-        self.growth = growth
-        self.integral = np.full(self.thresholds.shape, float(initial))
+    thresholds: np.ndarray  # τ (m,), or a number
+    rate: float = 0.05
+    initial: float = 0.0
+    proportional: float = 0.0
+    derivative: float = 0.0
+    cap: float = float("inf")
+    growth: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.thresholds = np.atleast_1d(np.asarray(self.thresholds, float))
+        for name in ("thresholds", "rate", "initial", "proportional", "derivative", "growth"):
+            given = np.asarray(getattr(self, name))
+            if not ((given >= 0) & (given < np.inf)).all():
+                raise ValueError(f"{name} must be ≥ 0 and finite, got {given}")
+        if not self.cap >= 0:
+            raise ValueError(f"cap must be ≥ 0, got {self.cap}")
+        self.integral = np.full(self.thresholds.shape, float(self.initial))
         self.previous = np.full(self.thresholds.shape, np.nan)
         self.values = self.integral.copy()
 
@@ -126,8 +126,7 @@ class Multipliers:
         return self.values
 
     def state_dict(self) -> dict[str, list[float]]:
-        names = ("integral", "previous", "values")
-        return {name: getattr(self, name).tolist() for name in names}
+        return {name: getattr(self, name).tolist() for name in ("integral", "previous", "values")}
 
     def load_state_dict(self, state: dict[str, list[float]]) -> None:
         for name, value in state.items():
