@@ -78,7 +78,7 @@ def show_flight(task, flown, alone=False):
     alt = "Five flight paths curve around three orange spheres into a green goal ball"
     if not alone:
         return figure(flight_figure(task, positions, obstacles), alt + "; the room left beside it")
-    fig = plt.figure(figsize=(9, 6.4))
+    fig = plt.figure(figsize=(9, 6.4), layout="none")
     flight(fig.add_axes((0, 0, 1, 1), projection="3d"), task, positions, obstacles)
     figure(fig, alt)
 
@@ -127,8 +127,8 @@ def show_packings(d):
             if np.linalg.norm(pair[0] - pair[1]) < d + 1e-6:
                 axis.plot(*np.array(pair).T, color=REWARD, linewidth=1)
         axis.plot(*points.T, "o", color=REWARD)
-        axis.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1), title=f"{k} drones: {radius:.3f} m")
-        axis.set_box_aspect((1, 1, 1), zoom=1.4)
+        axis.set(xlim=(-d, d), ylim=(-d, d), zlim=(-d, d), title=f"{k} drones: {radius:.3f} m")
+        axis.set_box_aspect((1, 1, 1), zoom=1.9)
         axis.axis("off")
     figure(fig, "A pair, a triangle, a tetrahedron and a pyramid, each in the smallest ball")
 
@@ -189,24 +189,27 @@ def check_drone_costs(drone_costs):
         return np.linalg.norm(x[:, None] - x, axis=-1) < d_safe
 
     def check():
-        for n, d_safe in zip(rng.integers(3, 9, 20), rng.uniform(1, 4, 20), strict=True):
-            x = rng.uniform(0, 5, (n, 3))
-            given, right = drone_costs(x.copy(), d_safe), close(x, d_safe).sum() - n
-            if np.shape(given) != ():
-                return f"c_drones is one number for the swarm, yours has shape {np.shape(given)}."
-            slips = {
-                "half of what is expected: the formula counts (i, j) and (j, i).": right / 2,
-                "every drone is counted as its own neighbour: j ≠ i.": right + n,
-                "2.0 is written into the code: d_safe is an argument.": close(x, 2.0).sum() - n,
-                "only consecutive drones are compared: take every pair.": (
-                    2 * np.diag(close(x, d_safe), 1).sum()
-                ),
-                "x alone is compared: a distance has three coordinates.": (
-                    close(x[:, :1], d_safe).sum() - n
-                ),
-            }
-            if (wrong := compare(given, right, slips)) is not None:
-                return wrong
+        cases = [(rng.uniform(0, 5, (n, 3)), rng.uniform(1, 4)) for n in rng.integers(4, 10, 20)]
+        given = [drone_costs(x.copy(), d_safe) for x, d_safe in cases]
+        if any(np.shape(number) != () for number in given):
+            return f"c_drones is one number for the swarm, yours has shape {np.shape(given[0])}."
+        n = np.array([len(x) for x, _ in cases])
+        right = np.array([close(x, d_safe).sum() for x, d_safe in cases]) - n
+        slips = {
+            "half of what is expected: the formula counts (i, j) and (j, i).": right / 2,
+            "every drone is counted as its own neighbour: j ≠ i.": right + n,
+            "2.0 is written into the code: d_safe is an argument.": (
+                [close(x, 2.0).sum() - len(x) for x, _ in cases]
+            ),
+            "only consecutive drones are compared: take every pair.": (
+                [2 * np.diag(close(*case), 1).sum() for case in cases]
+            ),
+            "x alone is compared: a distance has three coordinates.": (
+                [close(x[:, :1], d_safe).sum() - len(x) for x, d_safe in cases]
+            ),
+        }
+        if (slip := compare(given, right, slips)) is not None:
+            return slip
         edge = drone_costs(np.array([[0.0, 0, 0], [2.0, 0, 0]]), 2.0)
         return None if edge == 0 else "exactly d_safe apart is safe: the inequality is strict."
 
