@@ -95,11 +95,18 @@ def fly(policy, seed=0):
     return frames
 
 
+def frame_figure(frame, size=(8, 5.3)):
+    """A camera's picture as a figure."""
+    fig = plt.figure(figsize=size, layout="none")
+    axis = fig.add_axes((0, 0, 1, 1))
+    axis.imshow(frame)
+    axis.axis("off")
+    return fig
+
+
 def show_scene(env):
     """Display what the camera of an environment sees now."""
-    fig, axis = plt.subplots(figsize=(8, 5.3))
-    axis.imshow(env.render())
-    axis.axis("off")
+    fig = frame_figure(env.render())
     figure(fig, "Five blue drones at the left, three orange spheres, green rings at the right")
 
 
@@ -173,7 +180,7 @@ def show_colleague(task, pilot, flights=200, seed=1):
         away = np.linalg.norm(flown["positions"] - task.target, axis=-1)[end, range(flights)]
         look = {"color": shade, "histtype": "step", "linestyle": line}
         axes[0].hist(task.dt * end, np.arange(4, 10.5, 0.25), **look)
-        axes[1].hist(away.ravel(), np.arange(0, 12, 0.25), **look)
+        axes[1].hist(away.ravel(), np.arange(0, 13.5, 0.25), **look)
     axes[0].set(xlabel="duration of a flight (s)", ylabel="flights")
     axes[1].set(xlabel="distance to the target at the end (m)", ylabel="drones")
     axes[1].axvline(task.goal_radius, color=PRICE, linewidth=1)

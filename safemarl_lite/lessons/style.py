@@ -47,6 +47,7 @@ def budget_line(axis, threshold, label="budget τ"):
         textcoords="offset points",
         ha="right",
         fontsize=9,
+        bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
     )
 
 
