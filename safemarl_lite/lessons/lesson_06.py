@@ -1,11 +1,170 @@
 """Lesson 06, the attention actor-critic: its figures, and the checks of its exercises."""
 
+import csv
+
 import matplotlib.pyplot as plt
 import numpy as np
 
 from ..navigation.task import RADIUS
 from .exercise import compare, run
-from .style import REWARD, THRESHOLD
+from .style import COST, NEUTRAL, PRICE, REWARD, THRESHOLD, budget_line, figure
+
+LEARNERS = {  # key in the files → name, colour, line, mark
+    "macaac": ("MACAAC", "#0072B2", "-", "o"),
+    "maddpg-c": ("MADDPG-C", "#009E73", "--", "^"),
+    "maac": ("MAAC, λ = 0", "#D55E00", "-.", "s"),
+    "mappo-lagrangian": ("MAPPO-Lagrangian", "#CC79A7", ":", "D"),
+    "mappo, λ = 0": ("MAPPO, λ = 0", "#E69F00", ":", "v"),
+    "random": ("random", "#7F7F7F", ":", "P"),
+    "no-op": ("never moving", "#000000", ":", "X"),
+}
+
+
+def read_training(path):
+    """The shipped trainings → function of algo and column that gives (seeds, iterations)."""
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+
+    def curves(algo, name):
+        seeds = sorted({row["seed"] for row in rows if row["algo"] == algo})
+        runs = [[r[name] for r in rows if (r["algo"], r["seed"]) == (algo, s)] for s in seeds]
+        return np.array(runs, float)
+
+    return curves
+
+
+def show_training(curves, panels, levels=(), budget=None):
+    """Display medians and ranges of seeds, a colour a learner; panels: column → learners."""
+    fig, axes = plt.subplots(1, len(panels), figsize=(5.5 * len(panels), 3.5), squeeze=False)
+    for axis, (name, algos) in zip(axes[0], panels.items(), strict=True):
+        for algo in algos:
+            label, shade, line, _ = LEARNERS[algo]
+            runs, episodes = curves(algo, name), curves(algo, "episodes")[0] / 1000
+            axis.plot(episodes, np.median(runs, 0), color=shade, linestyle=line)
+            axis.fill_between(
+                episodes, runs.min(0), runs.max(0), color=shade, alpha=0.2, linewidth=0
+            )
+            at = episodes[-1], np.median(runs, 0)[-1]
+            axis.annotate(label, at, (3, 0), textcoords="offset points", color=shade, va="center")
+        for label, level in levels if name == "cost" else ():
+            axis.axhline(level, color=NEUTRAL, linestyle=":")
+            axis.annotate(label, (0, level), (4, 2), textcoords="offset points", fontsize=9)
+        axis.set(xlabel="episodes (thousands)", ylabel={"lambda": "multiplier λ"}.get(name, name))
+        axis.set_ylim(0, None)
+        if name == "penalty":
+            budget_line(axis, budget, "budget α")
+    figure(fig, "Medians and ranges of five trainings of each learner against episodes")
+
+
+def show_colleague(curves, budget):
+    """Display the colleague's training and, dashed, the corrected one from the same seed."""
+    fig, axes = plt.subplots(1, 3, figsize=(11, 2.8))
+    for axis, name, shade in zip(axes, ("cost", "penalty", "lambda"), (REWARD, COST, PRICE),
+                                 strict=True):  # fmt: skip
+        for algo, k, line, color in (("macaac", 3, "--", NEUTRAL), ("colleague", 0, "-", shade)):
+            episodes = curves(algo, "episodes")[k] / 1000
+            axis.plot(episodes, curves(algo, name)[k], color=color, linestyle=line)
+        axis.set(xlabel="episodes (thousands)", ylabel={"lambda": "multiplier λ"}.get(name, name))
+    budget_line(axes[1], budget, "budget α")
+    figure(fig, "Cost, penalty and multiplier of two trainings against episodes")
+
+
+def show_plane(points, budget):
+    """Display (cost, penalty) of policies, their names at the points; key → list of pairs."""
+    fig, axis = plt.subplots(figsize=(8.5, 4.2))
+    for algo, pairs in points.items():
+        label, shade, _, mark = LEARNERS[algo]
+        x, y = np.transpose(pairs)
+        axis.plot(x, y, mark, color=shade, alpha=0.8)
+        at = x[y.argmax()], y.max()
+        axis.annotate(label, at, (5, 6), textcoords="offset points", color=shade, fontsize=9)
+    budget_line(axis, budget, "budget α")
+    axis.set(xlabel="cost of an episode, plain sum", ylabel="penalty, discounted", xlim=(15, 78))
+    axis.set_ylim(0, None)
+    figure(fig, "Policies on the plane of cost and penalty, the budget a horizontal line")
+
+
+def show_bars(values, xlabel, alt, mark=None):
+    """Display name → number as bars with their numbers; `mark`: (name, value) of a dotted line."""
+    fig, axis = plt.subplots(figsize=(8, 0.9 + 0.33 * len(values)))
+    axis.barh(list(values), list(values.values()), color=REWARD)
+    for row, value in enumerate(values.values()):
+        axis.annotate(f" {value:.2f}", (value, row), va="center", fontsize=9)
+    if mark:
+        axis.axvline(mark[1], color=THRESHOLD, linestyle=":")
+        axis.set_title(f"dotted: {mark[0]}", fontsize=9)
+    axis.invert_yaxis()
+    low = min(0, *values.values())
+    axis.set(xlabel=xlabel, xlim=(1.3 * low, 1.15 * max(values.values())))
+    figure(fig, alt)
+
+
+def table(axis, weights, title, ylabel=""):
+    """Draw a matrix (N, N) as shades of blue with its numbers, its diagonal left out."""
+    axis.imshow(np.where(np.eye(len(weights)) > 0, np.nan, weights), cmap="Blues", vmin=0,
+                vmax=np.max(weights))  # fmt: skip
+    for (i, j), value in np.ndenumerate(weights):
+        dark = value > 0.6 * np.max(weights)
+        text = "–" if i == j else f"{value:.2f}"
+        axis.text(j, i, text, ha="center", va="center", color="w" if dark else "k", fontsize=9)
+    axis.set(title=title, xticks=range(len(weights)), yticks=range(len(weights)), ylabel=ylabel)
+    axis.grid(False)
+
+
+def show_dependence(change):
+    """Display how far each agent's values move when another one acts differently, (N, N)."""
+    fig, axis = plt.subplots(figsize=(4, 3.6))
+    table(axis, change, "largest change of Q", "of agent")
+    axis.set_xlabel("when this agent acts differently")
+    figure(fig, "A matrix of changes with an empty diagonal")
+
+
+def show_attention(maps, at, positions, landmarks):
+    """Display one frame, its agents numbered, and three critics' attention in it."""
+    fig, axes = plt.subplots(1, 4, figsize=(12, 3.3))
+    tracks(axes[0], positions[None], landmarks)
+    for agent, place in enumerate(positions):
+        axes[0].annotate(str(agent), place, ha="center", va="center", fontsize=9)
+    axes[0].set_title("the frame")
+    for axis, (name, weights) in zip(axes[1:], maps.items(), strict=True):
+        table(axis, weights[at].numpy(), name, "agent")
+        axis.set_xlabel("attends to agent")
+    figure(fig, "Five numbered agents among landmarks, and three matrices of attention weights")
+
+
+def show_influence(weights, influence, title):
+    """Display attention weights against what silencing the attended agent changes."""
+    fig, axis = plt.subplots(figsize=(6, 3.6))
+    axis.plot(weights, influence, ".", color=REWARD, alpha=0.25, markersize=4)
+    axis.set(xlabel="attention weight", ylabel="change of value when silenced", title=title)
+    figure(fig, "A cloud of points: attention weight against influence")
+
+
+def show_ablation(ablation, budget):
+    """Display cost, penalty and λ at the end of trainings with the authors' switches."""
+    fig, axes = plt.subplots(1, 3, figsize=(11, 2.9), sharey=True)
+    names = [name.replace("_", " ") for name in ablation]
+    for axis, name, shade in zip(axes, ("cost", "penalty", "lambda"), (REWARD, COST, PRICE),
+                                 strict=True):  # fmt: skip
+        values = [run[name] for run in ablation.values()]
+        axis.barh(names, values, color=shade)
+        for row, value in enumerate(values):
+            axis.annotate(f" {value:.3g}", (value, row), va="center", fontsize=9)
+        axis.set(xlabel={"lambda": "multiplier λ"}.get(name, name), xlim=(0, 1.2 * max(values)))
+    axes[0].invert_yaxis()
+    axes[1].axvline(budget, color=THRESHOLD, linestyle=":")
+    axes[1].set_title(f"dotted: budget α = {budget:g}", fontsize=9)
+    figure(fig, "Cost, penalty and λ at the end of six trainings, a number at each bar")
+
+
+def show_frames(frames, steps):
+    """Display frames of an episode side by side."""
+    fig, axes = plt.subplots(1, len(steps), figsize=(11, 3))
+    for axis, step in zip(axes, steps, strict=True):
+        axis.imshow(frames[step])
+        axis.set_title(f"step {step}", fontsize=9)
+        axis.axis("off")
+    figure(fig, "Frames of an episode: five agents and five landmarks in a square")
 
 
 def tracks(axis, positions, landmarks):
