@@ -15,6 +15,7 @@ LEARNERS = {  # key in the files → name, colour, line, mark
     "maac": ("MAAC, λ = 0", "#D55E00", "-.", "s"),
     "mappo-lagrangian": ("MAPPO-Lagrangian", "#CC79A7", ":", "D"),
     "mappo, λ = 0": ("MAPPO, λ = 0", "#E69F00", ":", "v"),
+    "script": ("script", "#332288", ":", "*"),
     "random": ("random", "#7F7F7F", ":", "P"),
     "no-op": ("never moving", "#000000", ":", "X"),
 }
@@ -45,10 +46,13 @@ def show_training(curves, panels, levels=(), budget=None):
                 episodes, runs.min(0), runs.max(0), color=shade, alpha=0.2, linewidth=0
             )
             at = episodes[-1], np.median(runs, 0)[-1]
-            axis.annotate(label, at, (3, 0), textcoords="offset points", color=shade, va="center")
+            if name != "penalty" or algo == "maac":  # named beside it
+                axis.annotate(
+                    label, at, (3, 0), textcoords="offset points", color=shade, va="center"
+                )
         for label, level in levels if name == "cost" else ():
             axis.axhline(level, color=NEUTRAL, linestyle=":")
-            axis.annotate(label, (0, level), (4, 2), textcoords="offset points", fontsize=9)
+            axis.annotate(label, (40, level), (0, 2), textcoords="offset points", ha="right")
         axis.set(xlabel="episodes (thousands)", ylabel={"lambda": "multiplier λ"}.get(name, name))
         axis.set_ylim(0, None)
         if name == "penalty":
@@ -65,6 +69,7 @@ def show_colleague(curves, budget):
             episodes = curves(algo, "episodes")[k] / 1000
             axis.plot(episodes, curves(algo, name)[k], color=color, linestyle=line)
         axis.set(xlabel="episodes (thousands)", ylabel={"lambda": "multiplier λ"}.get(name, name))
+    axes[2].set_yscale("log")
     budget_line(axes[1], budget, "budget α")
     figure(fig, "Cost, penalty and multiplier of two trainings against episodes")
 
@@ -76,10 +81,10 @@ def show_plane(points, budget):
         label, shade, _, mark = LEARNERS[algo]
         x, y = np.transpose(pairs)
         axis.plot(x, y, mark, color=shade, alpha=0.8)
-        at = x[y.argmax()], y.max()
-        axis.annotate(label, at, (5, 6), textcoords="offset points", color=shade, fontsize=9)
+        side, at = ("right", x.min() - 1) if algo.startswith("mappo") else ("left", x.max() + 1)
+        axis.annotate(label, (at, y.mean()), color=shade, ha=side, va="center")
     budget_line(axis, budget, "budget α")
-    axis.set(xlabel="cost of an episode, plain sum", ylabel="penalty, discounted", xlim=(15, 78))
+    axis.set(xlabel="cost of an episode, plain sum", ylabel="penalty, discounted", xlim=(5, 80))
     axis.set_ylim(0, None)
     figure(fig, "Policies on the plane of cost and penalty, the budget a horizontal line")
 
@@ -124,7 +129,7 @@ def show_attention(maps, at, positions, landmarks):
     fig, axes = plt.subplots(1, 4, figsize=(12, 3.3))
     tracks(axes[0], positions[None], landmarks)
     for agent, place in enumerate(positions):
-        axes[0].annotate(str(agent), place, ha="center", va="center", fontsize=9)
+        axes[0].annotate(str(agent), place, (7, 5), textcoords="offset points", weight="bold")
     axes[0].set_title("the frame")
     for axis, (name, weights) in zip(axes[1:], maps.items(), strict=True):
         table(axis, weights[at].numpy(), name, "agent")
