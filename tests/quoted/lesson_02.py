@@ -76,7 +76,7 @@ QUOTED = {
     },
     "swarm-12": {"11": lambda: cost_at_start(1.0), "20": lambda: cost_at_start(3.0)},
     "swarm-15": {"2.5": lambda: TASK.goal_radius},
-    "swarm-20": {"1.5": lambda: 1.5},  # given: the drones of the example
+    "swarm-exercise-1-help": {"1.5": lambda: 1.5},  # given: the drones of the example
     "swarm-23": {
         "1.7013": lambda: 2 / (2 * np.sin(np.pi / 5)),
         "1.4142": lambda: least_goal_radius(5, 2.0),

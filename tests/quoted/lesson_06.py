@@ -104,7 +104,7 @@ QUOTED = {
         "24.9": lambda: min(settled()),
         "27.4": lambda: max(settled()),
     },
-    "attention-70": given("26", "27"),
+    "attention-67": given("26", "27"),
     "attention-73": given("28"),
     "attention-79": {
         "0.75": lambda: solved(3.0, 0.99, 25, 0.0, 5),
