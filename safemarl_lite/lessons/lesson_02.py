@@ -9,7 +9,7 @@ import PIL.Image
 from ..evaluate import rollout
 from ..swarm.task import formation, gaps, least_goal_radius
 from .exercise import compare, run
-from .style import COST, NEUTRAL, PRICE, REWARD, THRESHOLD, figure
+from .style import COST, NEUTRAL, PRICE, REWARD, figure, show_bars
 
 DRONES = ("#0072B2", "#56B4E9", "#332288", "#CC79A7", "#7F7F7F")  # one colour a drone, and a line
 LINES = ("-", "--", "-.", ":", (0, (5, 1)))
@@ -141,21 +141,12 @@ def show_packings(d):
 
 
 def show_baselines(results, threshold):
-    """Display success, discounted cost and violations of scripted pilots, a number at each bar."""
-    fig, axes = plt.subplots(1, 3, figsize=(10, 2.6), sharey=True)
-    titles = ("share of flights that arrive", "discounted cost", "share with a violation")
-    for column, (axis, shade) in enumerate(zip(axes, (REWARD, COST, NEUTRAL), strict=True)):
-        values = [result[column] for result in results.values()]
-        axis.barh(list(results), values, color=shade)
-        for row, value in enumerate(values):
-            axis.annotate(f" {value:.3g}", (value, row), va="center", fontsize=9)
-        axis.set(xlabel=titles[column], xlim=(0, 1.2))
-    axes[0].invert_yaxis()
-    axes[1].set_xscale("symlog", linthresh=0.1)
-    axes[1].set_xlim(0, 500)
-    axes[1].axvline(threshold, color=THRESHOLD, linestyle=":")
-    axes[1].set_title(f"dotted: budget τ = {threshold:g}", fontsize=9)
-    figure(fig, "Success, discounted cost and violations of four scripted pilots")
+    """Display success, discounted cost and violations of scripted pilots."""
+    labels = ("share of flights that arrive", "discounted cost", "share with a violation")
+    columns = zip(labels, zip(*results.values(), strict=True), (REWARD, COST, NEUTRAL), strict=True)
+    panels = {label: (values, shade) for label, values, shade in columns}
+    budget = labels[1], threshold, f"budget τ = {threshold:g}"
+    show_bars(list(results), panels, "Success, cost, violations of four scripted pilots", budget)
 
 
 def colleague(task, swarms, seed):

@@ -11,7 +11,7 @@ from ..evaluate import rollout
 from .exercise import compare, run
 from .lesson_02 import flight
 from .lesson_06 import tracks
-from .style import COST, NEUTRAL, PRICE, REWARD, THRESHOLD, budget_line, figure, read_log
+from .style import COST, NEUTRAL, PRICE, REWARD, THRESHOLD, budget_line, figure, read_log, show_bars
 
 RUNS = {  # file → what happens to λ, the run's colour and line
     "unconstrained": ("no price", "#D55E00", "-"),
@@ -66,24 +66,16 @@ def show_runs(logs, threshold):
 
 
 def show_last(results, threshold):
-    """Display what the last policies do on held-out flights, a number at each bar."""
-    fig, axes = plt.subplots(1, 3, figsize=(11, 2.6), sharey=True)
-    names = [RUNS[name][0] for name in results]
-    for axis, title in zip(
-        axes, ("success_rate", "discounted_cost", "violation_rate"), strict=True
-    ):
-        cells = [result[title] for result in results.values()]
-        values = [cell["mean"] if isinstance(cell, dict) else cell for cell in cells]
-        axis.barh(names, values, color=[RUNS[name][1] for name in results])
-        for row, value in enumerate(values):
-            axis.annotate(f" {value:.3g}", (value, row), va="center", fontsize=9)
-        axis.set(xlabel=title.replace("_", " "), xlim=(0, 1.25))
-    axes[0].invert_yaxis()
-    axes[1].set_xscale("symlog", linthresh=threshold)
-    axes[1].set_xlim(0, 400)
-    axes[1].axvline(threshold, color=THRESHOLD, linestyle=":")
-    axes[1].set_title(f"dotted: budget τ = {threshold:g}", fontsize=9)
-    figure(fig, "Success, discounted cost and violations of five last policies")
+    """Display what the last policies do on held-out flights."""
+    names, shades = zip(*[RUNS[name][:2] for name in results], strict=True)
+    every = results.values()
+    panels = {
+        "success rate": ([r["success_rate"] for r in every], shades),
+        "discounted cost": ([r["discounted_cost"]["mean"] for r in every], shades),
+        "violation rate": ([r["violation_rate"]["mean"] for r in every], shades),
+    }
+    budget = "discounted cost", threshold, f"budget τ = {threshold:g}"
+    show_bars(names, panels, "Success, discounted cost, violations of five policies", budget)
 
 
 def show_live(rows, threshold):

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ..navigation.task import RADIUS
+from . import style
 from .exercise import compare, run
 from .style import COST, NEUTRAL, PRICE, REWARD, THRESHOLD, budget_line, figure
 
@@ -89,19 +90,10 @@ def show_plane(points, budget):
     figure(fig, "Policies on the plane of cost and penalty, the budget a horizontal line")
 
 
-def show_bars(values, xlabel, alt, mark=None):
-    """Display name → number as bars with their numbers; `mark`: (name, value) of a dotted line."""
-    fig, axis = plt.subplots(figsize=(8, 0.9 + 0.33 * len(values)))
-    axis.barh(list(values), list(values.values()), color=REWARD)
-    for row, value in enumerate(values.values()):
-        axis.annotate(f" {value:.2f}", (value, row), va="center", fontsize=9)
-    if mark:
-        axis.axvline(mark[1], color=THRESHOLD, linestyle=":")
-        axis.set_title(f"dotted: {mark[0]}", fontsize=9)
-    axis.invert_yaxis()
-    low = min(0, *values.values())
-    axis.set(xlabel=xlabel, xlim=(1.3 * low, 1.15 * max(values.values())))
-    figure(fig, alt)
+def show_bars(values, label, alt, mark=None):
+    """Display name → number as bars; `mark`: (name, value) of a dotted line."""
+    line = mark and (label, mark[1], mark[0])
+    style.show_bars(list(values), {label: (list(values.values()), REWARD)}, alt, line)
 
 
 def table(axis, weights, title, ylabel=""):
@@ -147,19 +139,11 @@ def show_influence(weights, influence, title):
 
 def show_ablation(ablation, budget):
     """Display cost, penalty and λ at the end of trainings with the authors' switches."""
-    fig, axes = plt.subplots(1, 3, figsize=(11, 2.9), sharey=True)
+    columns = ("cost", REWARD), ("penalty", COST), ("lambda", PRICE)
+    panels = {x: ([run[x] for run in ablation.values()], shade) for x, shade in columns}
+    line = "penalty", budget, f"budget α = {budget:g}"
     names = [name.replace("_", " ") for name in ablation]
-    for axis, name, shade in zip(axes, ("cost", "penalty", "lambda"), (REWARD, COST, PRICE),
-                                 strict=True):  # fmt: skip
-        values = [run[name] for run in ablation.values()]
-        axis.barh(names, values, color=shade)
-        for row, value in enumerate(values):
-            axis.annotate(f" {value:.3g}", (value, row), va="center", fontsize=9)
-        axis.set(xlabel={"lambda": "multiplier λ"}.get(name, name), xlim=(0, 1.2 * max(values)))
-    axes[0].invert_yaxis()
-    axes[1].axvline(budget, color=THRESHOLD, linestyle=":")
-    axes[1].set_title(f"dotted: budget α = {budget:g}", fontsize=9)
-    figure(fig, "Cost, penalty and λ at the end of six trainings, a number at each bar")
+    style.show_bars(names, panels, "Cost, penalty and λ at the end of six trainings", line)
 
 
 def show_frames(frames, steps):
