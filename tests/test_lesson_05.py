@@ -144,9 +144,12 @@ def test_a_few_iterations_learn_to_fly_and_move_the_price():
 
 
 def test_the_shipped_policys_certificate():
-    result = runs.certify(load(FIGURES / "runs/swarm"), episodes=250, seed=2024)
+    result = runs.certify(load(FIGURES / "runs/swarm"), episodes=500, seed=2024)
     cost, often = result["discounted_cost"], result["violation_rate"]["upper99"]
     assert result["success_rate"] > 0.9 and cost["upper99"] > cost["mean"]
+    assert cost["upper99"] > result["threshold"] > 2 * cost["mean"]  # 500 flights are too few
+    whole = json.loads((FIGURES / "runs/swarm/result.json").read_text())
+    assert whole["certified"] and whole["episodes"] == 2000  # the control: 2,000 suffice
     assert result["threshold"] / often > 3  # only violations this costly could break the budget
 
 

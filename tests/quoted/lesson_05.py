@@ -70,7 +70,11 @@ QUOTED = {
         "10": lambda: 10,  # given: as in train-08
         "99 %": lambda: LEVEL,
     },
-    "train-17": {"99 %": lambda: LEVEL, "2,000": flights},
+    "train-17": {
+        "99 %": lambda: LEVEL,
+        "2,000": flights,
+        "500": lambda: float(re.search(r"episodes=(\d+)", SOURCE["train-16"])[1]),
+    },
     "train-21": {
         "99 %": lambda: LEVEL,
         "2,000": flights,
