@@ -1,5 +1,6 @@
 """Notebook 06: solutions pass, slips are named, the page's cells agree with the module."""
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -84,3 +85,78 @@ def test_a_diagonal_zeroed_after_the_softmax_is_named(capsys):
         "weights = np.exp(scores)\n    weights /= weights.sum(1, keepdims=True)",
     )
     assert "after the softmax" in run(1, late, capsys)
+
+
+LINES = json.loads((ROOT / "figures/06_results.json").read_text())
+
+
+def mean(algo, name):
+    return np.mean([run[name] for run in LINES[algo]])
+
+
+@pytest.fixture(scope="module")
+def page():
+    """The names after the page's code cells have run, without the exercises and the widget."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    space = {}
+    cells = {c["id"]: "".join(c["source"]) for c in CELLS if c["cell_type"] == "code"}
+    for name, text in cells.items():
+        if "lesson_06.check" in text or "NotImplementedError" in text or "widgets.Slider" in text:
+            continue
+        text = text.replace("%matplotlib inline", "").replace('"../figures"', f'"{ROOT}/figures"')
+        exec(compile(text, name, "exec"), space)
+    return space
+
+
+def test_the_table_is_the_files(page):
+    path = ROOT / "tests/quoted/lesson_06.py"
+    spec = importlib.util.spec_from_file_location("quoted_06", path)
+    quoted = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(quoted)
+    rows = [line for line in quoted.SOURCE["attention-39"].splitlines() if line.startswith("| ")]
+    assert rows[1:] == [quoted.row_of(algo) for algo in LINES]  # the first is the head
+
+
+def test_the_result_is_a_pair(page):
+    for algo in ("macaac", "maddpg-c", "mappo-lagrangian"):
+        assert all(run["penalty"] <= 3 for run in LINES[algo])
+    assert all(run["penalty"] > 3 for run in LINES["maac"])  # the control, from every seed
+    assert mean("maac", "cost") > mean("macaac", "cost")  # dearer: neither is at its optimum
+    assert mean("mappo, λ = 0", "cost") < mean("mappo-lagrangian", "cost")  # the expected order
+    assert all(pairs[0][1] < 3 for pairs in page["untrained"].values())  # proves nothing alone
+    assert page["cost"] < min(mean(a, "cost") for a in LINES) and page["penalty"] > 3  # the script
+    assert mean("paper view", "cost") - mean("macaac", "cost") > 5
+    shares = page["shares"]
+    assert shares["trained"] > 0.5 and max(shares["random"], shares["no-op"]) < 0.2
+
+
+def test_attention_is_not_explanation(page):
+    assert all(share > 0 for share in page["explained"].values())
+    start, signal, untrained = page["distances"].values()
+    assert signal / 2 < start and untrained < start
+    assert page["correlation"] < 0.6 and page["top"] < 0.7
+
+
+def test_the_own_action_does_not_enter_and_the_others_do(page):
+    change = page["change"]
+    assert (change.diagonal() == 0).all() and (change[~np.eye(5, dtype=bool)] > 0).all()
+    policy, advantage = page["policy"], page["advantage"]
+    assert abs(float((np.array([0.1, 0.2, 0.3, 0.2, 0.2]) * advantage.numpy()).sum())) < 1e-6
+    assert policy.task.kind == "navigation"
+
+
+def test_the_colleagues_price_moves_too_little(page):
+    curves = page["curves"]
+    ours, his = curves("macaac", "lambda")[3], curves("colleague", "lambda")[0]
+    penalty = curves("colleague", "penalty")[0]
+    assert (penalty[5:] > 3).all() and (np.diff(his)[5:] > 0).all()  # it sees the violation
+    iterations = curves("colleague", "episodes")[0][-1] / 128
+    assert his[-1] <= 1e-5 * 1.0 * iterations < 0.01 * ours[-1]  # steps × rate × violation cap
+
+
+def test_no_exercise_and_no_code_prints_its_formula():
+    for cell in CELLS:
+        for message in re.findall(r"NotImplementedError\(([^)]*)\)", "".join(cell["source"])):
+            assert re.fullmatch(r'\s*"Exercise 6\.\d"\s*', message)

@@ -1,12 +1,19 @@
 """Lesson 02, the swarm: flights as figures and as frames, and the checks of its exercises."""
 
+from itertools import combinations
+
+import matplotlib.pyplot as plt
 import numpy as np
 import PIL.Image
 
-from ..navigation import NavigationEnv
-from ..swarm import SwarmEnv
-from .exercise import run
-from .style import COST, PRICE, REWARD
+from .. import navigation, swarm
+from ..evaluate import rollout
+from ..swarm.task import formation, gaps, least_goal_radius
+from .exercise import compare, run
+from .style import COST, NEUTRAL, PRICE, REWARD, figure, show_bars
+
+DRONES = ("#0072B2", "#56B4E9", "#332288", "#CC79A7", "#7F7F7F")  # one colour a drone, and a line
+LINES = ("-", "--", "-.", ":", (0, (5, 1)))
 
 
 def sphere(axis, centre, radius, **style):
@@ -23,10 +30,10 @@ def flight(axis, task, positions, obstacles, until=None):
     """
     until = len(positions) if until is None else until + 1
     for drone in range(positions.shape[1]):
-        line = positions[:until, drone].T
-        axis.plot(*line, color=REWARD, linewidth=1, linestyle=("-", "--", "-.", ":")[drone % 4])
-    axis.plot(*positions[0].T, "o", color="white", markeredgecolor=REWARD, markersize=4)
-    axis.plot(*positions[until - 1].T, "o", color=REWARD, markersize=5)
+        line, look = positions[:until, drone].T, {"color": DRONES[drone % 5], "linewidth": 1.4}
+        axis.plot(*line, linestyle=LINES[drone % 5], **look)
+        axis.plot(*positions[0, drone], "o", color="white", markeredgecolor=DRONES[drone % 5])
+        axis.plot(*positions[until - 1, drone], "o", color=DRONES[drone % 5], markersize=5)
     sphere(axis, task.target, task.goal_radius, color=PRICE, alpha=0.2)
     for centre in obstacles:
         sphere(axis, centre, task.obstacle_radius, color=COST, alpha=0.9)
@@ -34,13 +41,52 @@ def flight(axis, task, positions, obstacles, until=None):
     low, high = np.minimum(task.start, task.target) - 3, np.maximum(task.start, task.target) + 3
     axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(0, high[2] + 2))
     axis.set(xlabel="x (m)", ylabel="y (m)", zlabel="z (m)")
+    axis.locator_params(nbins=4)
     axis.set_box_aspect((high[0] - low[0], high[1] - low[1], high[2] + 2))
     axis.view_init(elev=24, azim=-62)
 
 
+def clearances(task, positions, obstacles):
+    """Least room (m) before a cost at every step: between drones, and to obstacles, (T,) each."""
+    apart = gaps(positions, positions) + 1e9 * np.eye(positions.shape[1])
+    room = gaps(positions, np.broadcast_to(obstacles, (len(positions), *obstacles.shape)))
+    return apart.min((1, 2)) - task.d_safe, room.min((1, 2)) - task.obstacle_radius - task.d_safe
+
+
+def flight_figure(task, positions, obstacles, until=None):
+    """A flight in space and, beside it, how much room there was before anything cost: a figure."""
+    until = len(positions) - 1 if until is None else int(until)
+    fig = plt.figure(figsize=(10, 4.6), layout="constrained")
+    left, right = fig.add_gridspec(1, 2, width_ratios=(1.7, 1))
+    flight(fig.add_subplot(left, projection="3d"), task, positions, obstacles, until)
+    axis, seconds = fig.add_subplot(right), task.dt * np.arange(len(positions))
+    looks = ("to a drone", REWARD, "-"), ("to an obstacle", COST, "--")
+    rooms = clearances(task, positions, obstacles)
+    for room, (name, shade, line) in zip(rooms, looks, strict=True):
+        axis.plot(seconds, room, color=shade, linestyle=line, alpha=0.25)
+        axis.plot(seconds[: until + 1], room[: until + 1], color=shade, linestyle=line, label=name)
+    axis.axhspan(-3, 0, color=NEUTRAL, alpha=0.25, linewidth=0)
+    axis.text(0.02, 0.02, "here a step costs", transform=axis.transAxes, fontsize=9)
+    axis.set(xlabel="time (s)", ylabel="least room (m)", ylim=(-0.5, 3), xlim=(0, seconds[-1]))
+    axis.legend(loc="upper right")
+    return fig
+
+
+def show_flight(task, flown, alone=False):
+    """Display the recorded flight of swarm 0; `alone`: large, and without the clearances."""
+    positions, obstacles = flown["positions"][:, 0], flown["obstacles"][0]
+    positions = positions[: int(flown["length"][0]) + 1]
+    alt = "Five flight paths curve around three orange spheres into a green goal ball"
+    if not alone:
+        return figure(flight_figure(task, positions, obstacles), alt + "; the room left beside it")
+    fig = plt.figure(figsize=(9, 6.4), layout="none")
+    flight(fig.add_axes((0, 0, 1, 1), projection="3d"), task, positions, obstacles)
+    figure(fig, alt)
+
+
 def fly(policy, seed=0):
     """One episode as the task's camera sees it → list of PIL images, one a step."""
-    env_type = SwarmEnv if policy.task.kind == "swarm" else NavigationEnv
+    env_type = swarm.SwarmEnv if policy.task.kind == "swarm" else navigation.NavigationEnv
     env = env_type(policy.task, render_mode="rgb_array")
     observations, _ = env.reset(seed=seed)
     frames = [PIL.Image.fromarray(env.render())]
@@ -51,19 +97,119 @@ def fly(policy, seed=0):
     return frames
 
 
+def frame_figure(frame, size=(8, 5.3)):
+    """A camera's picture as a figure."""
+    fig = plt.figure(figsize=size, layout="none")
+    axis = fig.add_axes((0, 0, 1, 1))
+    axis.imshow(frame)
+    axis.axis("off")
+    return fig
+
+
+def show_scene(env):
+    """Display what the camera of an environment sees now."""
+    fig = frame_figure(env.render())
+    figure(fig, "Five blue drones at the left, three orange spheres, green rings at the right")
+
+
+def show_drops(drops):
+    """Display falls: name → height (m) and spin (rad/s) at every tick, 1/240 s apart."""
+    fig, axes = plt.subplots(1, 2, figsize=(9, 2.8))
+    for (name, drop), shade, line in zip(drops.items(), (REWARD, COST), ("-", "--"), strict=True):
+        for axis, values in zip(axes, drop, strict=True):
+            seconds = np.arange(1, len(values) + 1) / 240
+            axis.plot(seconds, values, color=shade, linestyle=line, label=name)
+    axes[0].set(xlabel="time (s)", ylabel="height (m)")
+    axes[1].set(xlabel="time (s)", ylabel="spin (rad/s)")
+    axes[1].legend(title="the force acts at")
+    figure(fig, "Height and spin of a box in its first second under the strongest upward action")
+
+
+def show_packings(d):
+    """Display the tightest places of two to five drones `d` apart, each in its ball."""
+    fig = plt.figure(figsize=(10, 3), layout="none")
+    for at, k in enumerate((2, 3, 4, 5)):
+        axis = fig.add_axes((at / 4, 0, 0.25, 0.9), projection="3d")
+        points, radius = formation(k, d), least_goal_radius(k, d)
+        sphere(axis, (0, 0, 0), radius, color=PRICE, alpha=0.15)
+        for pair in combinations(points, 2):
+            if np.linalg.norm(pair[0] - pair[1]) < d + 1e-6:
+                axis.plot(*np.array(pair).T, color=REWARD, linewidth=1)
+        axis.plot(*points.T, "o", color=REWARD)
+        axis.set(xlim=(-d, d), ylim=(-d, d), zlim=(-d, d), title=f"{k} drones: {radius:.3f} m")
+        axis.set_box_aspect((1, 1, 1), zoom=1.9)
+        axis.axis("off")
+    figure(fig, "A pair, a triangle, a tetrahedron and a pyramid, each in the smallest ball")
+
+
+def show_baselines(results, threshold):
+    """Display success, discounted cost and violations of scripted pilots."""
+    labels = ("share of flights that arrive", "discounted cost", "share with a violation")
+    columns = zip(labels, zip(*results.values(), strict=True), (REWARD, COST, NEUTRAL), strict=True)
+    panels = {label: (values, shade) for label, values, shade in columns}
+    budget = labels[1], threshold, f"budget τ = {threshold:g}"
+    show_bars(list(results), panels, "Success, cost, violations of four scripted pilots", budget)
+
+
+def colleague(task, swarms, seed):
+    """The colleague's environment: one line of it is changed."""
+    from ..swarm.world import SwarmVectorEnv
+
+    class Changed(SwarmVectorEnv):
+        def distances(self):
+            return super().distances().min(-1, keepdims=True)
+
+    return Changed(task, swarms, seed, autoreset=False)
+
+
+def show_colleague(task, pilot, flights=200, seed=1):
+    """Display the same pilot in the colleague's environment and in ours (dashed)."""
+    fig, axes = plt.subplots(1, 2, figsize=(9, 3))
+    worlds = colleague(task, flights, seed), task.vector_env(flights, seed, autoreset=False)
+    for env, shade, line in zip(worlds, (COST, NEUTRAL), ("-", "--"), strict=True):
+        with env:
+            flown = rollout(pilot, env, record=True)
+        end = flown["length"].astype(int)
+        away = np.linalg.norm(flown["positions"] - task.target, axis=-1)[end, range(flights)]
+        look = {"color": shade, "histtype": "step", "linestyle": line}
+        axes[0].hist(task.dt * end, np.arange(4, 10.5, 0.25), **look)
+        axes[1].hist(away.ravel(), np.arange(0, 13.5, 0.25), **look)
+    axes[0].set(xlabel="duration of a flight (s)", ylabel="flights")
+    axes[1].set(xlabel="distance to the target at the end (m)", ylabel="drones")
+    axes[1].axvline(task.goal_radius, color=PRICE, linewidth=1)
+    axes[1].annotate("goal radius", (task.goal_radius + 0.1, 200), color=PRICE, fontsize=9)
+    figure(fig, "Durations, and distances at the end, of a pilot's flights in two environments")
+
+
 def check_drone_costs(drone_costs):
     """Exercise 2.1: positions (N, 3), d_safe → c_drones, one number for the swarm."""
+    rng = np.random.default_rng()  # fresh cases at every call
+
+    def close(x, d_safe):
+        return np.linalg.norm(x[:, None] - x, axis=-1) < d_safe
 
     def check():
-        line = np.array([[0.0, 0, 0], [1.5, 0, 0], [3.0, 0, 0], [9.0, 0, 0]])
-        given = drone_costs(line, 2.0)
-        if np.shape(given) != ():
-            return f"c_drones is one number for the whole swarm, yours has shape {np.shape(given)}."
-        slips = {2: "half of what is expected: the formula counts (i, j) and (j, i).",
-                 8: "every drone is counted as its own neighbour: j ≠ i.",
-                 0: "nothing is counted: is the inequality the right way round?"}  # fmt: skip
-        if given != 4:
-            return slips.get(given, f"two pairs are 1.5 m apart, so 4 is expected; got {given}.")
+        cases = [(rng.uniform(0, 5, (n, 3)), rng.uniform(1, 4)) for n in rng.integers(4, 10, 20)]
+        given = [drone_costs(x.copy(), d_safe) for x, d_safe in cases]
+        if any(np.shape(number) != () for number in given):
+            return f"c_drones is one number for the swarm, yours has shape {np.shape(given[0])}."
+        n = np.array([len(x) for x, _ in cases])
+        right = np.array([close(x, d_safe).sum() for x, d_safe in cases]) - n
+        slips = {
+            "half of what is expected: the formula counts (i, j) and (j, i).": right / 2,
+            "every drone is counted as its own neighbour: j ≠ i.": right + n,
+            "2.0 is written into the code: d_safe is an argument.": (
+                [close(x, 2.0).sum() - len(x) for x, _ in cases]
+            ),
+            "only consecutive drones are compared: take every pair.": (
+                [2 * np.diag(close(*case), 1).sum() for case in cases]
+            ),
+            "x alone is compared: a distance has three coordinates.": (
+                [close(x[:, :1], d_safe).sum() - len(x) for x, d_safe in cases]
+            ),
+        }
+        if (slip := compare(given, right, slips)) is not None:
+            return slip
         edge = drone_costs(np.array([[0.0, 0, 0], [2.0, 0, 0]]), 2.0)
         return None if edge == 0 else "exactly d_safe apart is safe: the inequality is strict."
 
@@ -71,17 +217,22 @@ def check_drone_costs(drone_costs):
 
 
 def check_goal_radius(goal_radius):
-    """Exercise 2.2: the least goal radius for four drones, as a function of d."""
+    """Exercise 2.2: the least radius of a disc for k ≤ 5 robots on the ground, d apart."""
+    k, d = np.array([2, 3, 4, 5, 5]), np.array([1.0, 2.0, 2.0, 2.0, 3.0])
+    right = d / (2 * np.sin(np.pi / k))
+    ball = [least_goal_radius(*case) for case in zip(k, d, strict=True)]
+    slips = {
+        "It must grow with d: multiply by d.": right / d,
+        "That is the diameter.": 2 * right,
+        "That is the ball of the table: on the ground there is no height.": ball,
+        "Neighbours are 2π/k apart, and half of that angle spans d/2.": d
+        / 2
+        / np.sin(2 * np.pi / k),
+    }
 
     def check():
-        given = goal_radius(2.0)
-        if np.isclose(given, 2.0 * (3 / 8) ** 0.5):
-            return None if np.isclose(goal_radius(1.0), (3 / 8) ** 0.5) else "it must scale with d."
-        if np.isclose(given, 2**0.5):
-            return "that is a flat square of side d: the tetrahedron is smaller."
-        if np.isclose(given, (3 / 8) ** 0.5):
-            return "that is for edge 1: multiply by d."
-        return f"expected about 1.2247 for d = 2, got {given}."
+        given = [goal_radius(int(n), float(gap)) for n, gap in zip(k, d, strict=True)]
+        return compare(given, right, slips)
 
     run("Exercise 2.2", check)
 

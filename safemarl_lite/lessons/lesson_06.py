@@ -1,11 +1,163 @@
 """Lesson 06, the attention actor-critic: its figures, and the checks of its exercises."""
 
+import csv
+
 import matplotlib.pyplot as plt
 import numpy as np
 
 from ..navigation.task import RADIUS
+from . import style
 from .exercise import compare, run
-from .style import REWARD, THRESHOLD
+from .style import COST, NEUTRAL, PRICE, REWARD, THRESHOLD, budget_line, figure
+
+LEARNERS = {  # key in the files → name, colour, line, mark
+    "macaac": ("MACAAC", "#0072B2", "-", "o"),
+    "maddpg-c": ("MADDPG-C", "#009E73", "--", "^"),
+    "maac": ("MAAC, λ = 0", "#D55E00", "-.", "s"),
+    "mappo-lagrangian": ("MAPPO-Lagrangian", "#CC79A7", ":", "D"),
+    "mappo, λ = 0": ("MAPPO, λ = 0", "#E69F00", ":", "v"),
+    "script": ("script", "#332288", ":", "*"),
+    "random": ("random", "#7F7F7F", ":", "P"),
+    "no-op": ("never moving", "#000000", ":", "X"),
+}
+
+
+def read_training(path):
+    """The shipped trainings → function of algo and column that gives (seeds, iterations)."""
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+
+    def curves(algo, name):
+        seeds = sorted({row["seed"] for row in rows if row["algo"] == algo})
+        runs = [[r[name] for r in rows if (r["algo"], r["seed"]) == (algo, s)] for s in seeds]
+        return np.array(runs, float)
+
+    return curves
+
+
+def show_training(curves, panels, levels=(), budget=None):
+    """Display medians and ranges of seeds, a colour a learner; panels: column → learners."""
+    fig, axes = plt.subplots(1, len(panels), figsize=(5.5 * len(panels), 3.5), squeeze=False)
+    for axis, (name, algos) in zip(axes[0], panels.items(), strict=True):
+        for algo in algos:
+            label, shade, line, _ = LEARNERS[algo]
+            runs, episodes = curves(algo, name), curves(algo, "episodes")[0] / 1000
+            axis.plot(episodes, np.median(runs, 0), color=shade, linestyle=line)
+            axis.fill_between(
+                episodes, runs.min(0), runs.max(0), color=shade, alpha=0.2, linewidth=0
+            )
+            at = episodes[-1], np.median(runs, 0)[-1]
+            if name != "penalty" or algo == "maac":  # named beside it
+                axis.annotate(
+                    label, at, (3, 0), textcoords="offset points", color=shade, va="center"
+                )
+        for label, level in levels if name == "cost" else ():
+            axis.axhline(level, color=NEUTRAL, linestyle=":")
+            axis.annotate(label, (40, level), (0, 2), textcoords="offset points", ha="right")
+        axis.set(xlabel="episodes (thousands)", ylabel={"lambda": "multiplier λ"}.get(name, name))
+        axis.set_ylim(0, None)
+        if name == "penalty":
+            budget_line(axis, budget, "budget α")
+    figure(fig, "Medians and ranges of five trainings of each learner against episodes")
+
+
+def show_colleague(curves, budget):
+    """Display the colleague's training and, dashed, the corrected one from the same seed."""
+    fig, axes = plt.subplots(1, 3, figsize=(11, 2.8))
+    for axis, name, shade in zip(axes, ("cost", "penalty", "lambda"), (REWARD, COST, PRICE),
+                                 strict=True):  # fmt: skip
+        for algo, k, line, color in (("macaac", 3, "--", NEUTRAL), ("colleague", 0, "-", shade)):
+            episodes = curves(algo, "episodes")[k] / 1000
+            axis.plot(episodes, curves(algo, name)[k], color=color, linestyle=line)
+        axis.set(xlabel="episodes (thousands)", ylabel={"lambda": "multiplier λ"}.get(name, name))
+    axes[2].set_yscale("log")
+    budget_line(axes[1], budget, "budget α")
+    figure(fig, "Cost, penalty and multiplier of two trainings against episodes")
+
+
+def show_plane(points, budget):
+    """Display (cost, penalty) of policies, their names at the points; key → list of pairs."""
+    fig, axis = plt.subplots(figsize=(8.5, 4.2))
+    for algo, pairs in points.items():
+        label, shade, _, mark = LEARNERS[algo]
+        x, y = np.transpose(pairs)
+        axis.plot(x, y, mark, color=shade, alpha=0.8)
+        side, at = ("right", x.min() - 1) if algo.startswith("mappo") else ("left", x.max() + 1)
+        axis.annotate(label, (at, y.mean()), color=shade, ha=side, va="center")
+    budget_line(axis, budget, "budget α")
+    axis.set(xlabel="cost of an episode, plain sum", ylabel="penalty, discounted", xlim=(5, 80))
+    axis.set_ylim(0, None)
+    figure(fig, "Policies on the plane of cost and penalty, the budget a horizontal line")
+
+
+def show_bars(values, label, alt, mark=None):
+    """Display name → number as bars; `mark`: (name, value) of a dotted line."""
+    line = mark and (label, mark[1], mark[0])
+    style.show_bars(list(values), {label: (list(values.values()), REWARD)}, alt, line)
+
+
+def table(axis, weights, title, ylabel=""):
+    """Draw a matrix (N, N) as shades of blue with its numbers, its diagonal left out."""
+    axis.imshow(np.where(np.eye(len(weights)) > 0, np.nan, weights), cmap="Blues", vmin=0,
+                vmax=np.max(weights))  # fmt: skip
+    for (i, j), value in np.ndenumerate(weights):
+        dark = value > 0.6 * np.max(weights)
+        text = "–" if i == j else f"{value:.2f}"
+        axis.text(j, i, text, ha="center", va="center", color="w" if dark else "k", fontsize=9)
+    axis.set(title=title, xticks=range(len(weights)), yticks=range(len(weights)), ylabel=ylabel)
+    axis.grid(False)
+
+
+def show_dependence(change):
+    """Display how far each agent's values move when another one acts differently, (N, N)."""
+    fig, axis = plt.subplots(figsize=(4, 3.6))
+    table(axis, change, "largest change of Q", "of agent")
+    axis.set_xlabel("when this agent acts differently")
+    figure(fig, "A matrix of changes with an empty diagonal")
+
+
+def show_attention(maps, at, positions, landmarks):
+    """Display one frame, its agents numbered, and three critics' attention in it."""
+    fig, axes = plt.subplots(1, 4, figsize=(12, 3.3))
+    tracks(axes[0], positions[None], landmarks)
+    for agent, place in enumerate(positions):
+        axes[0].annotate(str(agent), place, (7, 5), textcoords="offset points", weight="bold")
+    axes[0].set_title("the frame")
+    for axis, (name, weights) in zip(axes[1:], maps.items(), strict=True):
+        table(axis, weights[at].numpy(), name, "agent")
+        axis.set_xlabel("attends to agent")
+    figure(fig, "Five numbered agents among landmarks, and three matrices of attention weights")
+
+
+def show_influence(weights, influence, title):
+    """Display attention weights against what silencing the attended agent changes."""
+    fig, axis = plt.subplots(figsize=(6, 3.6))
+    axis.plot(weights, influence, ".", color=REWARD, alpha=0.25, markersize=4)
+    axis.set(xlabel="attention weight", ylabel="change of value when silenced", title=title)
+    figure(fig, "A cloud of points: attention weight against influence")
+
+
+def show_ablation(ablation, budget):
+    """Display cost, penalty and λ at the end of trainings with the authors' switches."""
+    columns = (
+        ("cost", "cost", REWARD),
+        ("penalty", "penalty", COST),
+        ("multiplier λ", "lambda", PRICE),
+    )
+    panels = {x: ([run[k] for run in ablation.values()], shade) for x, k, shade in columns}
+    line = "penalty", budget, f"budget α = {budget:g}"
+    names = [name.replace("_", " ") for name in ablation]
+    style.show_bars(names, panels, "Cost, penalty and λ at the end of six trainings", line)
+
+
+def show_frames(frames, steps):
+    """Display frames of an episode side by side."""
+    fig, axes = plt.subplots(1, len(steps), figsize=(11, 3))
+    for axis, step in zip(axes, steps, strict=True):
+        axis.imshow(frames[step])
+        axis.set_title(f"step {step}", fontsize=9)
+        axis.axis("off")
+    figure(fig, "Frames of an episode: five agents and five landmarks in a square")
 
 
 def tracks(axis, positions, landmarks):

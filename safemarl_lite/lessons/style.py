@@ -47,7 +47,31 @@ def budget_line(axis, threshold, label="budget τ"):
         textcoords="offset points",
         ha="right",
         fontsize=9,
+        bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
     )
+
+
+def show_bars(names, panels, alt, budget=None):
+    """Display bars with their numbers, a row a name; panels: label → values, colour or colours.
+
+    `budget` is (label, value, what it is), a dotted line in that panel; where bars are far longer
+    than it, the scale is linear up to it and logarithmic beyond.
+    """
+    size = 4.5 + 2.2 * len(panels), 1 + 0.33 * len(names)
+    fig, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
+    for axis, (label, (values, shade)) in zip(axes[0], panels.items(), strict=True):
+        axis.barh(names, values, color=shade)
+        for row, value in enumerate(values):
+            axis.annotate(f" {value:.3g}", (value, row), va="center", fontsize=9)
+        axis.set(xlabel=label, xlim=(1.3 * min(0, *values), 1.25 * max(values)))
+        if budget and budget[0] == label:
+            axis.axvline(budget[1], color=THRESHOLD, linestyle=":")
+            axis.set_title(f"dotted: {budget[2]}", fontsize=9)
+            if max(values) > 20 * budget[1]:
+                axis.set_xscale("symlog", linthresh=budget[1])
+                axis.set_xlim(0, 6 * max(values))
+    axes[0, 0].invert_yaxis()
+    figure(fig, alt)
 
 
 def read_log(path):

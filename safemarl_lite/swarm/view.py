@@ -56,9 +56,10 @@ def view(
     turn: Rotation | None = None,
     spin: np.ndarray | None = None,
 ) -> np.ndarray:
-    """What each drone sees, (E, N, O): nothing absolute, so that the input holds for any N.
+    """What each drone sees, (E, N, O): nothing absolute, the same length O for any place and N.
 
-    Own velocity and way to the own place at the target (6); of the nearest drones relative
+    That lets a policy fly elsewhere; how well it does, lesson 05 measures. It holds own
+    velocity and way to the own place at the target (6); of the nearest drones relative
     position, relative velocity and clearance (7 each); of the nearest obstacles relative position
     and clearance (4 each), both in units of FAR. A clearance below zero costs. With `turn` (E, N
     rotations) and `spin` (E, N, 3), for attitude control, all is seen in the drone's heading, with

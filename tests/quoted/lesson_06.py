@@ -1,0 +1,116 @@
+"""The numbers that lesson 06 quotes, and where each comes from."""
+
+import csv
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from safemarl_lite.macaac import MACAACConfig
+from safemarl_lite.navigation import NavigationTask
+from safemarl_lite.navigation.task import RADIUS
+
+ROOT = Path(__file__).parents[2]
+CELLS = json.loads((ROOT / "notebooks/06_attention_actor_critic.ipynb").read_text())["cells"]
+SOURCE = {cell["id"]: "".join(cell["source"]) for cell in CELLS}
+TASK, CONFIG = NavigationTask(), MACAACConfig()
+RESULTS = json.loads((ROOT / "figures/06_results.json").read_text())
+ABLATION = json.loads((ROOT / "figures/06_ablation.json").read_text())
+COLUMNS = ("cost", "cost_discounted", "penalty", "episode_penalty")
+
+
+def row_of(algo):
+    """The table's row of a policy: mean (least to largest) of every column, two digits."""
+    runs = RESULTS[algo]
+    row = [algo, str(len(runs)) if algo not in ("random", "no-op") else "–"]
+    for name in COLUMNS:
+        x = [run[name] for run in runs]
+        row.append(f"{np.mean(x):.2f}" + (f" ({min(x):.2f} to {max(x):.2f})" * (len(x) > 1)))
+    return "| " + " | ".join(row) + " |"
+
+
+def numbers_of_table():
+    """Every number of the table → the mean, least or largest value that it prints."""
+    found = {}
+    for runs in RESULTS.values():
+        for name in COLUMNS:
+            x = [run[name] for run in runs]
+            for value in (np.mean(x), min(x), max(x)):
+                found[f"{value:.2f}"] = lambda value=value: value
+    return {number: value for number, value in found.items() if len(number) > 1}
+
+
+def printed_in_table():
+    rows = [line for line in SOURCE["attention-39"].splitlines() if line.startswith("| ")]
+    return set(re.findall(r"\d+\.\d\d", " ".join(rows)))
+
+
+@cache
+def settled():
+    """Mean cost of the last tenth of the five MACAAC trainings."""
+    with (ROOT / "figures/06_training.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["algo"] == "macaac"]
+    each = [[float(r["cost"]) for r in rows if r["seed"] == seed] for seed in "01234"]
+    return [np.mean(costs[-len(costs) // 10 :]) for costs in each]
+
+
+def even_penalty():
+    """Discounted penalty at which the mean Q over steps is α, collisions spread evenly."""
+    γ, L = TASK.discount, TASK.horizon
+    ahead = np.mean([(1 - γ**n) / (1 - γ) for n in range(1, L + 1)])
+    return TASK.thresholds[0] / ahead * (1 - γ**L) / (1 - γ)
+
+
+def solved(*arguments):
+    """What the folded solution of exercise 6.4 answers."""
+    names = {"np": np}
+    exec(re.search(r"```python\n(def my_steps.*?)```", SOURCE["attention-79"], re.S)[1], names)
+    return names["my_steps_allowed"](*arguments)
+
+
+def given(*numbers):
+    """Plain givens: line numbers of the source's Algorithm 1, settings of the authors' program."""
+    return {number: lambda number=number: float(number) for number in numbers}
+
+
+QUOTED = {
+    "attention-06": {"25": lambda: TASK.horizon},
+    "attention-12": {"25": lambda: TASK.horizon},
+    "attention-19": {
+        **given("12", "13", "19", "20", "21", "24", "25", "26", "27", "28", "29", "30"),
+        "0.2": lambda: 0.2,  # given: the example of the next cell
+    },
+    "attention-21": given("26", "27"),
+    "attention-23": given("28"),
+    "attention-25": given("25", "28"),
+    "attention-32": given("29", "30"),
+    "attention-34": {"1,000": lambda: RESULTS["macaac"][0]["episodes"]},
+    "attention-39": {
+        **{k: v for k, v in numbers_of_table().items() if k in printed_in_table()},
+        "1,000": lambda: RESULTS["macaac"][0]["episodes"],
+        "21.3": lambda: RESULTS["mappo, λ = 0"][0]["cost"],
+        "22.1": lambda: np.mean([run["cost"] for run in RESULTS["mappo-lagrangian"]]),
+    },
+    "attention-44": {"0.15": lambda: RADIUS},
+    "switches": {"25": lambda: TASK.horizon, **given("20", "0.01", "1e-5")},
+    "attention-64": {
+        "5.5": even_penalty,
+        "100": lambda: CONFIG.buffer_episodes / CONFIG.num_envs,
+        "25": lambda: TASK.horizon,
+        "0.16": lambda: ABLATION["wrong_entropy_sign"]["entropy"],
+        "0.61": lambda: ABLATION["corrected"]["entropy"],
+        "24.9": lambda: min(settled()),
+        "27.4": lambda: max(settled()),
+    },
+    "attention-67": given("26", "27"),
+    "attention-73": given("28"),
+    "attention-79": {
+        "0.75": lambda: solved(3.0, 0.99, 25, 0.0, 5),
+        "0.35": lambda: solved(3.0, 0.99, 25, 0.01, 5),
+        "0.99": lambda: TASK.discount,
+        "25": lambda: TASK.horizon,
+        **given("0.01"),
+    },
+}
