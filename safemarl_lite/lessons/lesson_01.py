@@ -108,13 +108,6 @@ def budget_panel(cmdp, threshold, sweep):
     return fig
 
 
-def show_panel(cmdp, threshold, sweep):
-    """Display `budget_panel`."""
-    alt = f"Maps of both drones at budget {threshold}; best value against the budget, concave, "
-    alt += "with the line that touches it there; the price against the budget, falling in steps"
-    figure(budget_panel(cmdp, threshold, sweep), alt)
-
-
 def baseline_figure(points, threshold):
     """points: policy name → (J_c, J_r)."""
     fig, axis = plt.subplots(figsize=(7, 2.8))
@@ -124,24 +117,21 @@ def baseline_figure(points, threshold):
     axis.axvspan(0, threshold, color=REWARD, alpha=0.1)
     axis.text(threshold + 0.02, -19, f"← within the budget τ = {threshold}")
     axis.text(threshold / 2, -10, "wanted:\nhere", color=REWARD, ha="center")
-    axis.set(xlim=(0, 2.1), ylim=(-30, -5), ylabel="reward $J_r$, weighted steps")
-    axis.set_xlabel("cost $J_c$, near misses a flight")
+    axis.set(xlim=(0, 2.1), ylim=(-30, -5), xlabel="cost $J_c$, near misses a flight")
+    axis.set_ylabel("reward $J_r$, weighted steps")
     figure(fig, "Reward against cost of three policies; the wanted corner, high and left, is empty")
 
 
 def coin_figure(budgets, moves):
     """moves (K, 2, 3): how drones a and b start (wait, corridor, detour) at each budget."""
     fig, axes = plt.subplots(1, 2, figsize=(9, 2.6), sharey=True)
-    labels = ((0.14, 0.2, "wait"), (0.9, 0.5, "corridor")), (
-        (0.75, 0.22, "wait"), (1.42, 0.6, "corridor"), (0.28, 0.5, "detour"))  # fmt: skip
+    look = {"colors": ("#E69F00", "#56B4E9", "0.85"), "ec": "black", "linewidth": 0.5}
     for drone, axis in enumerate(axes):
-        shades = "#E69F00", "#56B4E9", "0.85"
-        axis.stackplot(budgets, moves[:, drone].T, colors=shades, ec="black", linewidth=0.5)
-        for label in labels[drone]:
-            axis.text(*label, ha="center")
+        axis.stackplot(budgets, moves[:, drone].T, labels=("waits", "corridor", "detour"), **look)
         axis.set(xlim=(budgets[0], budgets[-1]), ylim=(0, 1), title=f"drone {'ab'[drone]}")
         axis.set_xlabel("budget τ, near misses a flight")
     axes[0].set_ylabel("how it starts, probability")
+    axes[0].legend(loc="center right", reverse=True, frameon=True)
     figure(fig, "Shares of waiting, corridor and detour at the start, against the budget")
 
 
@@ -247,23 +237,25 @@ def check_lp(occupancy_lp):
     slips = {
         "That minimises the reward: linprog minimises, so hand it −r.": worst,
         "The budget is ignored: that x is the unconstrained optimum.": cmdp.occupancy(task, free),
-        "This x sums to 1, ours to 1/(1 − γ): ρ stands in the flow as it is.": 0.1 * best.occupancy,
     }
+    sign = {"The sign: marginals are ≤ 0, the price is their negative.": -best.multipliers[0]}
     given = (task.transition, task.reward, task.costs[0], task.thresholds[0], task.start)
 
     def check():
         try:
             x, price = occupancy_lp(*(np.array(part) for part in given), 0.9)
+            if np.size(x) < np.size(price):
+                return "The two results are swapped: x comes first, then the price."
+            x = np.reshape(x, best.occupancy.shape)  # a flat x is as good
         except (AttributeError, TypeError) as error:
             hint = "is γ in the flow, and does row s' collect what arrives at s'?"
             return f"It stopped with “{error}”. Where linprog finds no x, `.x` is None: {hint}"
-        if np.size(x) < np.size(price):
-            return "The two results are swapped: x comes first, then the price."
-        if np.size(x) == best.occupancy.size:  # a flat x is as good
-            x = np.reshape(x, best.occupancy.shape)
-        wrong = {"The sign: marginals are ≤ 0, the price is their negative.": -best.multipliers[0]}
-        price = np.squeeze(price)
-        return compare(x, best.occupancy, slips) or compare(price, best.multipliers[0], wrong)
+        if np.isclose(x.sum(), 1):
+            return "This x sums to 1, ours to 1/(1 − γ): ρ stands in the flow as it is."
+        if not np.allclose(cmdp.flow_matrix(task) @ x.ravel(), task.start, atol=1e-6):
+            return "This x breaks (flow): row s' must collect what arrives at s'."
+        wrong = compare(x, best.occupancy, slips)
+        return wrong or compare(np.squeeze(price), best.multipliers[0], sign)
 
     run("Exercise 1.2", check)
 
