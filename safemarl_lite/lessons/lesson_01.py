@@ -82,6 +82,14 @@ def ring_map(axis, best, drone):
     axis.axis("off")
 
 
+def maps_figure(best):
+    """Both drones' maps of a solution of `grid_world`."""
+    fig, axes = plt.subplots(1, 2, figsize=(8, 2.4))
+    for drone, axis in enumerate(axes):
+        ring_map(axis, best, drone)
+    figure(fig, "Maps of both drones: discounted steps in each cell, and arrows of their steering")
+
+
 def budget_panel(cmdp, threshold, sweep):
     """The optimum of `grid_world` at one budget: both maps, the front, the price; a figure.
     sweep: (thresholds (K,), values (K,), multipliers (K,)) of the whole front."""
@@ -144,9 +152,9 @@ def cloud_figure(dots, grid, front, threshold, coinless, value):
     axis.plot(*coinless, "s", color=COST)
     axis.plot(threshold, value, "o", color=REWARD)
     axis.text(threshold, 7.3, f" budget τ = {threshold:g}")
-    axis.text(3.1, 7.0, "front, by the linear program", color=REWARD, ha="right")
+    axis.text(2.1, 6.9, "front, by the LP", color=REWARD)
     axis.text(1.93, value + 0.1, "optimum: one coin", color=REWARD, ha="right")
-    axis.text(1.93, 4.75, "best without a coin", color=COST, ha="right")
+    axis.text(2.1, 5.2, "best without a coin", color=COST, backgroundcolor="white")
     axis.set(xlim=(0.5, 7.2), xlabel="discounted cost $J_c$", ylabel="discounted reward $J_r$")
     figure(fig, "729 deterministic policies under the front; the optimum at the budget is higher")
 

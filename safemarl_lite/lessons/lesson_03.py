@@ -96,13 +96,14 @@ def critics_figure(ratio, signals):
     for (m, k), axis in np.ndenumerate(axes):
         for y, name in enumerate(rows):
             value, shade = ratio[name][m, k], CRITICS.get(name, NEUTRAL)
-            axis.plot(np.percentile(value[1:], (2.5, 97.5)), (y, y), color=shade, linewidth=5)
+            low, high = np.percentile(value[1:], (2.5, 97.5))
+            axis.barh(y, high - low, 0.3, left=low, color=shade)
             axis.plot(min(value[0], 3.6), y, "k>" if value[0] > 3.6 else "k|", markersize=9)
         axis.axvline(1, color="black", linestyle=":")
     for axis, signal in zip(axes[0], signals, strict=True):
         axis.set_title(signal)
     axes[0, 0].set(yticks=range(len(rows)), yticklabels=rows, ylabel="advantage, mean square")
-    axes[0, 0].set(xlim=(0.12, 4), xscale="log", xticks=(0.2, 0.5, 1, 2))
+    axes[0, 0].set(xlim=(0.1, 4), xscale="log", xticks=(0.2, 0.5, 1, 2))
     axes[0, 0].set_xticklabels(("⅕", "½", "1", "2"))
     axes[0, 0].minorticks_off()
     axes[1, 0].set_ylabel("gradient noise")
@@ -219,7 +220,7 @@ def renumbered_figure(pairs):
 def weights_figure(mean_weight):
     """mean_weight (heads, others): attention on the others, nearest to its place first."""
     fig, axes = plt.subplots(1, len(mean_weight), figsize=(9, 2.4), sharey=True)
-    for head, (axis, weight) in enumerate(zip(axes, mean_weight, strict=True)):
+    for head, (axis, weight) in enumerate(zip(axes, np.asarray(mean_weight), strict=True)):
         axis.bar(range(1, len(weight) + 1), weight, color=CRITICS["attention"], ec="black")
         axis.axhline(1 / len(weight), color="black", linestyle=":")
         axis.set(title=f"head {head + 1}", xticks=range(1, len(weight) + 1))

@@ -133,6 +133,7 @@ QUOTED = {
         "1.52": lambda: corner(0.5),
     },
     "cloud": {"729": deterministic},
+    "touching-text": {"0.5": lambda: BUDGET},
     "slackness": {"1.8": lambda: loose(1.8)},
     "infeasible-many": {"3.5": enough_alone},
     "sensitivity": {"0.1": given(0.1), "88": lambda: len(PANEL)},  # how far the control is off
