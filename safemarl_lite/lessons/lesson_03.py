@@ -283,10 +283,13 @@ def check_attend(attend):
     right = mix(whole * others)
 
     def check():
+        slip = compare(attend(query.copy(), key.copy(), value.copy()), right, slips)
+        if slip is None or slip in slips:
+            return slip
         weights = attend(query.copy(), key.copy(), np.eye(4))  # x is then the weights themselves
-        if np.allclose(np.sum(weights, 0), 1) and not np.allclose(np.sum(weights, 1), 1):
+        if np.allclose(np.sum(weights, 0), 1):
             return "The softmax runs over the wrong axis: row i, over the others j, adds up to 1."
-        return compare(attend(query.copy(), key.copy(), value.copy()), right, slips)
+        return slip
 
     run("Exercise 3.4", check)
 
