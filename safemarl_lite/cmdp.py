@@ -28,7 +28,7 @@ class InfeasibleCMDP(ValueError):
     def __init__(self, thresholds, feasible, least):
         self.thresholds, self.feasible, self.least = thresholds, feasible, least
         up, alone = (np.ceil(bound * 1e6) / 1e6 for bound in (feasible, least))  # still feasible
-        advice = f"the smallest feasible threshold is {up[0]:g}"
+        advice = f"the smallest feasible threshold is {up[0]:.9g}"
         if len(least) > 1:
             advice = f"raised alike, the smallest feasible thresholds are {up.tolist()}"
             advice += f"; each cost alone could reach {alone.tolist()}"
@@ -155,7 +155,8 @@ def solve_lp(cmdp: TabularCMDP) -> Solution:
     """max_x Σ x r  subject to  F x = ρ, Σ x c_j ≤ τ_j, x ≥ 0; then π(a|s) = x(s,a) / Σ_a x(s,a).
 
     λ* is minus the solver's marginals of the cost rows, because it minimises −Σ x r. A state that
-    is never visited gets the uniform policy. Raises `InfeasibleCMDP`.
+    is never visited gets the uniform policy. Raises `InfeasibleCMDP`; at the least possible cost
+    itself rounding decides.
     """
     m, S, A = cmdp.costs.shape
     rows, flow = cmdp.costs.reshape(m, S * A), flow_matrix(cmdp)

@@ -1,15 +1,18 @@
 """Notebook 03: solutions pass, common slips are named, and what its text asserts in passing."""
 
 import re
+from itertools import product
 from pathlib import Path
 
+import matplotlib
+import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pytest
 import torch
 
 from safemarl_lite import critics, lagrangian
-from safemarl_lite.lessons import lesson_03
+from safemarl_lite.lessons import lesson_03, widgets
 
 ROOT = Path(__file__).parents[1]
 CELLS = nbformat.read(ROOT / "notebooks/03_centralized_critics.ipynb", 4).cells
@@ -19,6 +22,7 @@ CHECKS = {
     2: (lesson_03.check_split_variance, "split_variance"),
     3: (lesson_03.check_two_targets, "two_targets"),
     4: (lesson_03.check_attend, "attend"),
+    5: (lesson_03.check_team_gradient, "team_gradient"),
 }
 
 
@@ -59,7 +63,21 @@ def test_solution_passes_and_stub_gets_a_friendly_line(exercise, capsys):
         (3, " * (1 - terminated[:, None])", "", "over termination"),
         (3, "next_values\n", "next_values[:, :1]\n", "the reward's value"),
         (3, "discount * ", "", "γ is missing"),
+        (3, "[reward, cost]", "[cost, reward]", "signals are swapped"),
+        (3, "next_values\n", "next_values\n    # swap\n", "columns are swapped"),
+        (3, "(1 - terminated[:, None])", "terminated[:, None]", "wrong step"),
         (4, "    np.fill_diagonal(score, -np.inf)\n", "", "attends to itself"),
+        (4, "np.fill_diagonal(score, -np.inf)", "np.fill_diagonal(score, 0)", "e⁰ = 1"),
+        (4, "weights.sum(axis=1", "weights.sum(axis=0", "wrong axis"),
+        (5, "bnp,b->p", "bnp,bn->p", "ValueError"),
+        (5, "team - team.mean()", "np.ones(len(team)) * team", "baseline is missing"),
+        (5, "/ len(costs)", "/ costs.size", "Three times too small"),
+        (5, " / len(costs)", "", "Six times too large"),
+        (5, "return np", "return -np", "The sign"),
+        (5, 'np.einsum("bnp,b->p", scores, team - team.mean())',
+         'np.einsum("bnp,bn->p", scores, costs - costs.mean(0))', "own shares"),
+        (5, 'np.einsum("bnp,b->p", scores, team - team.mean())',
+         'np.einsum("bnp,bn->p", scores, costs)', "no baseline"),
         (4, "    return weights /", "    return (1 - np.eye(len(weights))) * weights /",
          "after the softmax"),
         (4, " / np.sqrt(query.shape[1])", "", "√d"),
@@ -69,10 +87,24 @@ def test_slips_are_named(exercise, right, wrong, slip, capsys):
     source = solution(exercise)
     assert right in source
     source = source.replace(right, wrong)
+    if slip == "columns are swapped":
+        source = source.replace("return signals", "y = signals") + "    return y[:, ::-1]\n"
     if slip == "after the softmax":
         source = source.replace("    np.fill_diagonal(score, -np.inf)\n", "")
     printed = run(exercise, source, capsys)
     assert slip in printed and "correct" not in printed and printed.count("\n") == 1
+
+
+def test_tensors_with_gradients_and_answers_in_place_pass(capsys):
+    attend = written(4, solution(4))
+
+    def in_place(query, key, value):
+        answer = attend(query, key, value)
+        value *= 0
+        return torch.tensor(answer, requires_grad=True)
+
+    lesson_03.check_attend(in_place)
+    assert "correct" in capsys.readouterr().out
 
 
 def test_solutions_are_the_library_s():
@@ -101,13 +133,139 @@ def test_the_state_s_velocities_are_the_view_s():
     assert space["agree"](view, state) and not space["agree"](view, state.roll(1, 0))
 
 
-def test_the_race_in_small():
-    space = {"np": np}
-    exec(SOURCE["toy"], space)
-    own, team, same = (
-        space["toy"](10, *kind, seeds=3)[0] for kind in ((False, 0.1), (True, 0.1), (True, 0.1, 1))
-    )
-    assert own.min() > 0.9 and team.max() < 0.1 and same.min() > 0.9
+@pytest.fixture(scope="module")
+def page():
+    """What the page's cells define, without its pictures and its exercises."""
+    patch, space = pytest.MonkeyPatch(), {}
+    patch.chdir(ROOT / "notebooks")
+    patch.setattr(lesson_03, "figure", lambda fig, alt: plt.close(fig))
+    patch.setattr(widgets, "SliderPanel", lambda *given: None)
+    matplotlib.use("agg")
+    for cell in CELLS:
+        if cell.cell_type == "code" and not cell.id.startswith("ex-"):
+            exec(cell.source.replace("%matplotlib inline", ""), space)
+    patch.undo()
+    return space
+
+
+def interval(page, critic, measure, signal):
+    """The ratio to the local critic's, with its 95 % interval over flights: low, value, high."""
+    ratio = page["ratio"][critic][measure, signal]
+    low, high = np.percentile(ratio[1:], (2.5, 97.5))
+    return low, ratio[0], high
+
+
+def test_the_text_follows_the_intervals(page):
+    """Cell bars-read, line by line: 0 progress, 1 bonus, 2 own cost, 3 team cost."""
+    for measure in (0, 1):  # the advantage's mean square, the gradient's noise
+        assert interval(page, "centralized", measure, 1)[2] < 0.7
+        assert interval(page, "attention", measure, 1)[2] < 0.2
+        low, _, high = interval(page, "attention", measure, 3)
+        assert 0.74 < low < high < 0.93
+        assert interval(page, "local, wide view", measure, 2)[2] < 0.9
+        assert interval(page, "local, wide view", measure, 1)[2] < 0.3
+        for critic in ("centralized", "attention", "shuffled state", "local, wide view"):
+            assert interval(page, critic, measure, 0)[0] > 1
+        for signal in range(4):  # controls
+            assert interval(page, "shuffled state", measure, signal)[0] > 0.97
+            assert interval(page, "constant", measure, signal)[0] > 1.1
+    for signal in (2, 3):  # not settled: own cost and team cost of the centralized critic
+        low, _, high = interval(page, "centralized", 0, signal)
+        assert low < 1 < high
+        assert 0.9 < interval(page, "centralized", 1, signal)[2] < 1.05
+    low, _, high = interval(page, "attention", 1, 2)
+    assert low < 1 < high
+
+
+def test_waiting_drones_and_the_flights(page):
+    waits, explained = page["waits"], {}
+    for name in ("local", "centralized", "attention"):
+        pair = page["G_test"][waits][:, 1:2], page["values"][name][waits][:, 1:2]
+        explained[name] = critics.explained_variance(*pair).item()
+    assert explained["attention"] > 0.5 > explained["centralized"] > explained["local"]
+    assert (page["test"]["arrived"] & page["test"]["flying"]).any(0).mean() > 0.9
+
+
+def test_one_critic_learns_the_mean_of_two_targets(page):
+    one, two = (curve[-1] for curve in page["learned"].values())
+    assert np.allclose(one, -4, atol=0.01) and np.allclose(two, (-10, 2), atol=0.01)
+
+
+def test_labels_matter_to_slots_and_not_to_attention(page):
+    moved = {k: (a - b).abs().mean() for k, (a, b) in page["pairs"].items()}
+    assert moved["centralized"] > 0.01 and moved["attention"] < 1e-4
+
+
+def test_the_colleague_s_curve_again(page):
+    torch.manual_seed(0)
+    theirs = [page["careless"](page[name]) for name in ("train", "test")]
+    _, again = page["fit"](critics.Critic(17, page["S"], 4), *theirs)
+    assert abs(again - page["theirs"])[5:].max() < 0.03
+    assert abs(page["curves"]["centralized"] - page["theirs"])[5:].max() > 0.03  # control
+
+
+def test_the_noise_of_team_sums(page):
+    g = page["g"]
+    noise, signal = g.std(0), g.mean(0)
+    snr = signal / noise
+    assert snr[0] * 250**0.5 > 5 and snr[9] < 0.6 * snr[0] and noise[9] > 1.5 * noise[0]
+    assert (abs(signal - signal[0]) < 3 * noise / 250**0.5).all()
+    assert 5 < (snr[0] / snr[9]) ** 2 < 7.5  # "about six times the flights"
+
+
+def test_the_race(page):
+    own, team, same = page["ends"].values()
+    own_rate, team_rate, same_rate = (np.median(x[0], 1) for x in (own, team, same))
+    assert ((own_rate > 0.9) & (team_rate < 0.1)).any()
+    assert not ((own_rate < 0.1) & (team_rate > 0.9)).any()
+    assert (np.median(own[1], 1) > 0.9).all() and np.median(team[1], 1)[0] > 0.9
+    assert np.median(team[1], 1)[8] < 0.1 and np.allclose(same_rate, own_rate, atol=0.1)
+    alone = [page["toy"](1, team_sum, 0.1, seeds=3)[0] for team_sum in (False, True)]
+    assert np.array_equal(*alone)  # control: one drone
+
+
+def two_drones():
+    """The cells of the two-drone example, without its figure."""
+    space = {"np": np, "product": product}
+    for cell in ("two-run", "two-check", "two-solve"):
+        exec(SOURCE[cell].split("\nlesson_03.")[0], space)
+    return space
+
+
+def test_the_team_s_gradient_is_the_sum_over_drones_and_own_shares_are_not(capsys):
+    space = two_drones()
+    team, gradient, chance = space["team"], space["gradient"], space["chance"]
+    for θ in np.random.default_rng(0).uniform(0.1, 0.9, (5, 2, 2)):
+        slope = np.array([(chance(θ + h) - chance(θ - h)) @ team[:, 0] / 2e-6
+                          for h in 1e-6 * np.eye(4).reshape(4, 2, 2)]).reshape(2, 2)  # fmt: skip
+        assert np.allclose(gradient(θ, team), slope, atol=1e-6)
+        assert np.allclose(gradient(θ, team - 3.7), slope, atol=1e-6)  # any baseline
+        own = gradient(θ, space["cost"])
+        assert np.allclose(own, slope * (0.5, 1), atol=1e-6)  # half of the pair's part
+        twice = space["cost"] + space["coins"][..., 0].prod(1)[:, None]  # a pair charged twice
+        assert np.allclose(gradient(θ, twice), slope, atol=1e-6)
+
+
+def test_own_shares_come_to_rest_elsewhere_and_their_price_is_no_slope(capsys):
+    points = two_drones()["points"]
+    (_, _, λ, J_r), (_, _, λ_own, J_own) = points["team cost"], points["own shares"]
+    assert np.allclose((λ, J_r, λ_own, J_own), (1.291, 1.549, 2.041, 1.470), atol=5e-4)
+    grid = np.linspace(0, 0.3**0.5, 2001)  # no shared policy within the budget earns more
+    assert (2 * grid + 2 * np.sqrt(0.3 - grid**2)).max() <= J_r + 1e-9
+    assert abs((2 * 0.601**0.5 - 2 * 0.599**0.5) / 0.002 - λ) < 1e-3
+    own_slope = 3 * ((0.601 / 2.5) ** 0.5 - (0.599 / 2.5) ** 0.5) / 0.002
+    assert abs(own_slope - 1.225) < 1e-3 and abs(own_slope - λ_own) > 0.5
+
+
+def test_the_team_gradient_of_the_exercise_is_unbiased_for_the_two_drones():
+    space = two_drones()
+    θ, draws = np.array([[0.4, 0.3], [0.4, 0.3]]), np.random.default_rng(0)
+    rows = draws.choice(64, 200_000, p=space["chance"](θ))
+    p = θ[:, [0, 1, 1]]
+    score = (space["coins"][rows] - p) / (p * (1 - p))
+    score = np.stack([score[..., 0], score[..., 1:].sum(-1)], -1)
+    found = written(5, solution(5))(score, space["cost"][rows])
+    assert np.allclose(found, space["gradient"](θ, space["team"]).sum(0), atol=0.03)
 
 
 def test_the_last_drone():

@@ -1,7 +1,9 @@
 """Lesson 01, constrained MDPs: its figures, and the checks of its exercises."""
 
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from itertools import count
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,7 +11,7 @@ import numpy as np
 from .. import cmdp
 from ..cmdp import InfeasibleCMDP, TabularCMDP, solve_lp
 from .exercise import compare, random_task, run
-from .style import PRICE, REWARD, THRESHOLD
+from .style import COST, NEUTRAL, PRICE, REWARD, THRESHOLD, figure
 
 RING = ((1, 0), (1, 1), (1, 2), (1, 3), (0, 3), (0, 2), (0, 1), (0, 0))  # (row, column) of a cell
 
@@ -45,41 +47,59 @@ def pareto_front(cmdp, thresholds):
     return values, costs, multipliers
 
 
-def ring_map(axis, x, drone):
-    """Draw where one of the two drones of `grid_world` is, and where it steers.
+def first_moves(policy):
+    """How each drone of `grid_world` starts: shares (2, 3) of waiting, corridor, detour."""
+    both = policy[3].reshape(3, 3)  # state 3: drone a in cell 0, drone b in cell 3
+    return np.stack([both.sum(1), both.sum(0)[[0, 2, 1]]])
 
-    x (64, 9) is an occupancy. Shade and number: expected discounted steps that the drone is in
-    the air in that cell; arrows: the share of those steps in which it steers to that side.
+
+def ring_map(axis, best, drone):
+    """Draw where one of the two drones of `grid_world` is at the optimum `best`, and how it steers.
+
+    Shade and number: expected discounted steps in the air in that cell; arrows: the share of those
+    steps in which it steers to that side; title: how it starts.
     """
-    moves = x.reshape(8, 8, 3, 3).sum(axis=(1, 3) if drone == 0 else (0, 2))  # (cell, steering)
+    x = best.occupancy.reshape(8, 8, 3, 3)
+    moves = x.sum(axis=(1, 3) if drone == 0 else (0, 2))  # (cell, steering)
     steps, (start, goal) = moves.sum(1), ((0, 3), (3, 0))[drone]
     steps[goal], cells = 0, np.array(RING)[:, ::-1] * (1, -1)  # (8, 2): to the right, up
     for cell, (right, up) in enumerate(cells):
         grey = plt.cm.Greys(min(steps[cell] / 3, 1) / 2)
         axis.add_patch(plt.Rectangle((right - 0.5, up - 0.5), 1, 1, facecolor=grey, ec="black"))
-        label = f"{steps[cell]:.2f}" + " (start)" * (cell == start)
+        label = f"{steps[cell]:.2f}" + " start" * (cell == start)
         label = "lands here" if cell == goal else label
-        axis.text(right, up + 0.34, label, ha="center", va="center", fontsize=7)
+        axis.text(right, up + 0.33, label, ha="center", va="center", fontsize=8)
     for side, ahead in (1, np.roll(cells, -1, axis=0)), (2, np.roll(cells, 1, axis=0)):
         share = moves[:, side] / np.maximum(steps, 0.01)
         share = np.where((steps > 0.01) & (share > 0.02), share, np.nan)
         arrows = cells - (0, 0.18), 0.4 * share[:, None] * (ahead - cells)
         axis.quiver(*arrows[0].T, *arrows[1].T, angles="xy", scale_units="xy", scale=1, width=0.011)
     axis.plot((0.5, 2.5), (-0.5, -0.5), color="black", linewidth=4)  # the wall
-    axis.set(xlim=(-0.55, 3.55), ylim=(-1.55, 0.55), aspect="equal", title=f"drone {'ab'[drone]}")
+    shares = zip(("waits", "corridor", "detour"), first_moves(best.policy)[drone], strict=True)
+    starts = ", ".join(f"{name} {share:.0%}" for name, share in shares if share > 0.005)
+    axis.set(xlim=(-0.55, 3.55), ylim=(-1.55, 0.55), aspect="equal")
+    axis.set_title(f"drone {'ab'[drone]} starts: {starts}", fontsize=10)
     axis.axis("off")
+
+
+def maps_figure(best):
+    """Both drones' maps of a solution of `grid_world`."""
+    fig, axes = plt.subplots(1, 2, figsize=(8, 2.4))
+    for drone, axis in enumerate(axes):
+        ring_map(axis, best, drone)
+    figure(fig, "Maps of both drones: discounted steps in each cell, and arrows of their steering")
 
 
 def budget_panel(cmdp, threshold, sweep):
     """The optimum of `grid_world` at one budget: both maps, the front, the price; a figure.
     sweep: (thresholds (K,), values (K,), multipliers (K,)) of the whole front."""
-    fig = plt.figure(figsize=(10, 3.6))
+    fig = plt.figure(figsize=(10, 3.8))
     maps, front, price = fig.add_gridspec(1, 3, width_ratios=(1.3, 1, 1))
     maps = maps.subgridspec(2, 1)
     front, price = fig.add_subplot(front), fig.add_subplot(price)
     best = solve_lp(cmdp.with_thresholds(threshold))
     for drone in (0, 1):
-        ring_map(fig.add_subplot(maps[drone]), best.occupancy, drone)
+        ring_map(fig.add_subplot(maps[drone]), best, drone)
     λ, wide = best.multipliers[0], np.array((-0.45, 0.45))
     front.plot(*sweep[:2], color=REWARD, label="best value")
     tangent = threshold + wide, best.value + λ * wide
@@ -87,13 +107,121 @@ def budget_panel(cmdp, threshold, sweep):
     front.plot(threshold, best.value, "o", color=REWARD)
     price.plot(sweep[0], sweep[2], color=PRICE, drawstyle="steps-mid")
     price.plot(threshold, λ, "o", color=PRICE)
-    front.set(ylim=(-13.5, -8), ylabel="J_r, weighted steps", title="what can be earned")
-    price.set(ylim=(-0.4, 10), ylabel="λ*, weighted steps", title="what a near miss is worth")
+    front.set(ylim=(-13.5, -8), ylabel="reward $J_r$, weighted steps", title="what can be earned")
+    price.set(ylim=(-0.4, 10), ylabel="price λ*, weighted steps", title="price of a near miss")
     for axis in (front, price):
         axis.axvline(threshold, color=THRESHOLD, linestyle=(0, (1, 1)))
         axis.set(xlim=(0, 1.85), xlabel="budget τ, near misses a flight")
     front.legend(loc="lower right", frameon=True, facecolor="white", edgecolor="white")
     return fig
+
+
+def baseline_figure(points, threshold):
+    """points: policy name → (J_c, J_r)."""
+    fig, axis = plt.subplots(figsize=(7, 2.8))
+    for name, point in points.items():
+        axis.plot(*point, "o", color=NEUTRAL)
+        axis.annotate(name, point, (6, 6), textcoords="offset points")
+    axis.axvspan(0, threshold, color=REWARD, alpha=0.1)
+    axis.text(threshold + 0.02, -19, f"← within the budget τ = {threshold}")
+    axis.text(threshold / 2, -10, "wanted:\nhere", color=REWARD, ha="center")
+    axis.set(xlim=(0, 2.1), ylim=(-30, -5), xlabel="cost $J_c$, near misses a flight")
+    axis.set_ylabel("reward $J_r$, weighted steps")
+    figure(fig, "Reward against cost of three policies; the wanted corner, high and left, is empty")
+
+
+def coin_figure(budgets, moves):
+    """moves (K, 2, 3): how drones a and b start (wait, corridor, detour) at each budget."""
+    fig, axes = plt.subplots(1, 2, figsize=(9, 2.6), sharey=True)
+    look = {"colors": ("#E69F00", "#56B4E9", "0.85"), "ec": "black", "linewidth": 0.5}
+    for drone, axis in enumerate(axes):
+        axis.stackplot(budgets, moves[:, drone].T, labels=("waits", "corridor", "detour"), **look)
+        axis.set(xlim=(budgets[0], budgets[-1]), ylim=(0, 1), title=f"drone {'ab'[drone]}")
+        axis.set_xlabel("budget τ, near misses a flight")
+    axes[0].set_ylabel("how it starts, probability")
+    axes[0].legend(loc="center right", reverse=True, frameon=True)
+    figure(fig, "Shares of waiting, corridor and detour at the start, against the budget")
+
+
+def cloud_figure(dots, grid, front, threshold, coinless, value):
+    """Deterministic policies (K, 2) as (J_c, J_r) under the front, and two optima at one budget."""
+    fig, axis = plt.subplots(figsize=(8, 3.6))
+    axis.plot(*dots.T, ".", color=NEUTRAL, markersize=3)
+    axis.plot(grid, front, color=REWARD)
+    axis.axvline(threshold, color=THRESHOLD, linestyle=":")
+    axis.plot(*coinless, "s", color=COST)
+    axis.plot(threshold, value, "o", color=REWARD)
+    axis.text(threshold, 7.3, f" budget τ = {threshold:g}")
+    axis.text(2.1, 6.9, "front, by the LP", color=REWARD)
+    axis.text(1.93, value + 0.1, "optimum: one coin", color=REWARD, ha="right")
+    axis.text(2.1, 5.2, "best without a coin", color=COST, backgroundcolor="white")
+    axis.set(xlim=(0.5, 7.2), xlabel="discounted cost $J_c$", ylabel="discounted reward $J_r$")
+    figure(fig, "729 deterministic policies under the front; the optimum at the budget is higher")
+
+
+def touching_figure(sweep, at, kink, slopes):
+    """The front; at (τ, v, λ) the line that touches it and a steeper one; the fan at a kink."""
+    fig, axis = plt.subplots(figsize=(8, 3.6))
+    far, (τ, v, λ) = np.array((0.0, 1.8)), at
+    steep, flat = (kink[1] + slope * (far - kink[0]) for slope in slopes)
+    axis.fill_between(far, steep, flat, color=PRICE, alpha=0.25, linewidth=0)
+    axis.plot(*sweep[:2], color=REWARD, linewidth=2.5)
+    for slope, line in (λ, "--"), (λ + 2, ":"):
+        axis.plot(far, v + slope * (far - τ), line, color=PRICE)
+    axis.plot((τ, kink[0]), (v, kink[1]), "o", color=REWARD)
+    axis.text(0.27, -12.3, "slope λ* + 2: cuts the front", color=PRICE)
+    axis.text(0.6, -10.6, f"slope λ* = {λ:.2f}: touches", color=PRICE)
+    axis.text(0.1, -9.6, "at a kink a whole fan touches", color=PRICE)
+    axis.set(xlim=(0, 1.8), ylim=(-13, -8), xlabel="budget τ, near misses a flight")
+    axis.set_ylabel("best reward v(τ), weighted steps")
+    figure(fig, "The front under a line of slope 1.41; a steeper line cuts it; a fan at a kink")
+
+
+def dual_figure(grid, dual, lines, best):
+    """d(λ) (K,) as upper envelope of lines (L, K), one a deterministic policy."""
+    fig, axis = plt.subplots(figsize=(7, 3.4))
+    axis.plot(grid, lines.T, color=NEUTRAL, linewidth=1)
+    axis.plot(grid, dual, color=REWARD, linewidth=2.5)
+    axis.text(0.4, -8.9, "d(λ)", color=REWARD)
+    axis.plot(best.multipliers, best.value, "o", color=PRICE, zorder=3)
+    axis.text(best.multipliers[0], best.value - 0.4, "λ* of the LP", color=PRICE, ha="center")
+    axis.set(xlabel="price λ, weighted steps per near miss", ylim=(-12.2, -8))
+    axis.set_ylabel("weighted steps")
+    figure(fig, "The dual function as upper envelope of straight lines, least at the LP's price")
+
+
+def ascent_figure(prices, costs, running, best, threshold):
+    """Prices (K,) and costs (K,) of the dual steps, and the running average of the costs."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
+    left.plot(prices, color=PRICE)
+    left.axhline(best.multipliers[0], color="black", linestyle="--", linewidth=1)
+    left.text(1.1, best.multipliers[0] - 0.2, "λ* of the LP")
+    left.set(ylabel="price λ, weighted steps per near miss", ylim=(0, 2.3))
+    right.plot(costs, ".", color=NEUTRAL, markersize=3)
+    right.plot(running, color=COST, linewidth=2)
+    right.axhline(threshold, color=THRESHOLD, linestyle=(0, (1, 1)))
+    right.text(1.1, threshold + 0.03, f"budget τ = {threshold}")
+    right.text(9, 1.0, "averaged occupancy", color=COST)
+    right.text(9, 0.2, "policy of step k", color="0.35")
+    right.set(ylim=(0, 2), ylabel="cost $J_c$, near misses a flight")
+    for axis in (left, right):
+        axis.set(xscale="log", xlim=(1, len(prices)), xlabel="step k")
+    figure(fig, "Price and cost of 400 dual steps, and the running average of the cost")
+
+
+def colleague_figure(table):
+    """table (K, 4): budget, value, reported cost, price of the colleague's sweep."""
+    fig, axes = plt.subplots(1, 3, figsize=(9, 2.8))
+    names = "best value $J_r$", "reported cost $J_c$", "price λ"
+    for axis, curve, name, color in zip(
+        axes, table.T[1:], names, (REWARD, COST, PRICE), strict=True
+    ):
+        axis.plot(table[:, 0], curve, color=color)
+        axis.set(xlabel="budget τ, near misses a flight", ylabel=name)
+    axes[0].set_ylim(-13.5, -8)
+    axes[1].plot(table[:, 0], table[:, 0], ":", color=THRESHOLD)
+    axes[1].text(0.35, 1.2, "cost = budget")
+    figure(fig, "Three curves against the budget: value, reported cost, price")
 
 
 def check_occupancy(occupancy):
@@ -105,21 +233,39 @@ def check_occupancy(occupancy):
         "Ten times too small: this x sums to 1, ours to 1/(1 − γ).": 0.1 * x,
         "P_π is not transposed: the flow sums over the states it comes from.": backwards,
     }
-    answer = partial(occupancy, task.transition, policy, task.start, 0.9)
+    answer = partial(occupancy, np.array(task.transition), policy, np.array(task.start), 0.9)
     run("Exercise 1.1", lambda: compare(answer(), x, slips))
 
 
-def check_sweep(sweep):
-    """Exercise 1.2: one sweep of value iteration on the reward minus the price of its cost."""
-    task, v, λ = random_task(12), np.linspace(-3, 9, 5), 2.0
-    r, c, ahead = task.reward, task.costs[0], 0.9 * cmdp.backup(task, v)
+def check_lp(occupancy_lp):
+    """Exercise 1.2: occupancy_lp(transition, reward, cost, threshold, start, discount) → x, λ*."""
+    task = random_task(12)
+    best, free = solve_lp(task), cmdp.best_response(task, task.reward)
+    worst = solve_lp(replace(task, reward=-task.reward)).occupancy
     slips = {
-        "Cost is rewarded: its price must be subtracted.": (r + λ * c + ahead).max(1),
-        "The discount γ is missing.": (r - λ * c + ahead / 0.9).max(1),
-        "That is the mean over the actions; take the best one.": (r - λ * c + ahead).mean(1),
+        "That minimises the reward: linprog minimises, so hand it −r.": worst,
+        "The budget is ignored: that x is the unconstrained optimum.": cmdp.occupancy(task, free),
     }
-    answer = partial(sweep, v, task.transition, r, c, λ, 0.9)
-    run("Exercise 1.2", lambda: compare(answer(), (r - λ * c + ahead).max(1), slips))
+    sign = {"The sign: marginals are ≤ 0, the price is their negative.": -best.multipliers[0]}
+    given = (task.transition, task.reward, task.costs[0], task.thresholds[0], task.start)
+
+    def check():
+        try:
+            x, price = occupancy_lp(*(np.array(part) for part in given), 0.9)
+            if np.size(x) < np.size(price):
+                return "The two results are swapped: x comes first, then the price."
+            x = np.reshape(x, best.occupancy.shape)  # a flat x is as good
+        except (AttributeError, TypeError) as error:
+            hint = "is γ in the flow, and does row s' collect what arrives at s'?"
+            return f"It stopped with “{error}”. Where linprog finds no x, `.x` is None: {hint}"
+        if np.isclose(x.sum(), 1):
+            return "This x sums to 1, ours to 1/(1 − γ): ρ stands in the flow as it is."
+        if not np.allclose(cmdp.flow_matrix(task) @ x.ravel(), task.start, atol=1e-6):
+            return "This x breaks (flow): row s' must collect what arrives at s'."
+        wrong = compare(x, best.occupancy, slips)
+        return wrong or compare(np.squeeze(price), best.multipliers[0], sign)
+
+    run("Exercise 1.2", check)
 
 
 def check_price(price):
@@ -132,7 +278,18 @@ def check_price(price):
 
     def check():
         for threshold in (5.0, 0.5):  # a loose budget, then a binding one
-            found = price(lambda λ: cmdp.dual_function(task, [λ])[1].J_c[0], threshold, 20.0)
+            calls = count()
+
+            def cost_of(λ, calls=calls):
+                if next(calls) == 400:
+                    raise StopIteration
+                return cmdp.dual_function(task, np.ravel(λ))[1].J_c[0]
+
+            try:
+                found = np.squeeze(price(cost_of, threshold, 20.0))
+            except StopIteration:
+                why = "the cost jumps over the budget and never equals it"
+                return f"It asked for 400 costs and did not end: {why}; stop when the gap is short."
             if threshold == 5.0 and abs(found) > 1e-6:
                 return "With the loose budget 5 the price is 0: the fastest policy keeps it."
         return compare(found, cmdp.solve_lp(task).multipliers[0], slips)
