@@ -14,7 +14,7 @@ from safemarl_lite.critics import (
     explained_variance,
     mlp,
 )
-from safemarl_lite.lessons.lesson_03 import regress
+from safemarl_lite.lessons.regression import regress
 
 
 def generator(seed=0):

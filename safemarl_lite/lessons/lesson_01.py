@@ -9,31 +9,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .. import cmdp
-from ..cmdp import InfeasibleCMDP, TabularCMDP, solve_lp
+from ..cmdp import InfeasibleCMDP, solve_lp
 from .exercise import compare, random_task, run
 from .style import COST, NEUTRAL, PRICE, REWARD, THRESHOLD, figure
-
-RING = ((1, 0), (1, 1), (1, 2), (1, 3), (0, 3), (0, 2), (0, 1), (0, 0))  # (row, column) of a cell
-
-
-def grid_world(threshold=0.5, wind=0.25, urgency=(1.5, 1.0), discount=0.95):
-    """Two drones swap sides: cells 1, 2 are the corridor, 4..7 the detour, 0 and 3 the two pads.
-    State 8·a + b: drone a starts in cell 0 and lands in 3, drone b the reverse. Each hovers or
-    moves one cell either way round the ring (action 3·u_a + u_b); with probability `wind` a gust
-    moves it to a random side instead. A drone in the air pays its urgency a step (reward < 0, in
-    steps); two in the air within one cell cost 1 a step: J_c counts discounted near misses.
-    """
-    goals, n, fly = (3, 0), len(RING), np.zeros((2, 8, 3, 8))
-    for drone, cell, u in np.ndindex(2, n, 3):
-        landed = cell == goals[drone]
-        for move, probability in ((1, wind / 2), (-1, wind / 2), ((0, 1, -1)[u], 1 - wind)):
-            fly[drone, cell, u, (cell + (0 if landed else move)) % n] += probability
-    a, b = np.divmod(np.arange(n * n), n)
-    in_air = np.stack([a != goals[0], b != goals[1]])
-    near = np.isin((a - b) % n, (0, 1, n - 1)) & in_air.all(0)
-    transition = np.einsum("aux,bvy->abuvxy", *fly).reshape(n * n, 9, n * n)
-    reward, cost = (np.repeat(f[:, None], 9, axis=1) for f in (-(np.array(urgency) @ in_air), near))
-    return TabularCMDP(transition, reward, cost[None], [threshold], np.eye(n * n)[3], discount)
+from .tasks import RING, grid_world
 
 
 def pareto_front(cmdp, thresholds):
