@@ -104,7 +104,7 @@ def sample(cmdp, policy, T, E, rng):
 def train(cmdp, faults=None, iterations=200, seed=0, T=32, E=24, proportional=1.0):
     """PPO-Lagrangian on a softmax table, from samples → history, a dict of arrays (iterations, …).
 
-    λ is a PI rule with every switch (rate 0.1 and `proportional`), so that one switch is one change.
+    Whatever the switch, λ is a PI rule (rate 0.1, `proportional`): one switch is one change.
 
     Exact: what `cmdp.evaluate` gives, `J_r`, `J_c` (m,), …. From the batch: `estimate` Ĵ_c, `used`
     (what is compared with τ), `td_mean` (of c + γV(s′) − V(s)), `felt` |∇loss(λ) − ∇loss(0)|, and
@@ -137,7 +137,9 @@ def train(cmdp, faults=None, iterations=200, seed=0, T=32, E=24, proportional=1.
         td_mean = (x + ahead - V)[..., 1:].mean((0, 1))
         if f.broadcast:  # in each step rewards (E,) meet values (E, 1): advantages (T, E, E, 1 + m)
             against = (y[:, :, None].expand(T, E, E, 1 + m) for y in (V, V_after))
-            advantage = gae(x[:, None].expand(T, E, E, 1 + m), *against, terminated, ended | last, γ)
+            advantage = gae(
+                x[:, None].expand(T, E, E, 1 + m), *against, terminated, ended | last, γ
+            )
             target = (advantage + V[:, :, None]).mean(2)
         else:
             advantage = gae(x, V, V_after, terminated, ended | last, γ)  # (T, E, 1 + m)
