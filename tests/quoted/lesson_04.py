@@ -120,7 +120,6 @@ QUOTED = {
     "scope": {
         "0.25": lambda: TASK.start @ cmdp.evaluate(TASK, BEST.policy).v_c[0],
         "1.235": lambda: cmdp.evaluate(TASK, CLEANEST).v_c[0][1],
-        "0.263": lambda: τ / γ,
         "0.213": lambda: BEST.policy[0, 0],
     },
     "theorems": {"200": lambda: len(GAPS)},
@@ -136,7 +135,7 @@ QUOTED = {
         "1,000": lambda: 1000,
     },
     "circle-read": {
-        "973": large_round,
+        "972": large_round,
         "220": small_round,
         "0.9996": lambda: modulus(0.01),
         "0.9918": lambda: modulus(0.2),
