@@ -27,7 +27,7 @@ CHECKS = {
     2: (lesson_04.check_cost_advantage, "cost_advantage"),
     3: (lesson_04.check_multiplier_rule, "multiplier_rule"),
     4: (lesson_04.check_policy_loss, "combine", "loss"),
-    5: (lesson_04.check_stuck, "price_is_stuck"),
+    5: (lesson_04.check_fault_shows, "fault_shows"),
 }
 TASK = lesson_04.delivery()
 BEST = cmdp.solve_lp(TASK)
@@ -180,7 +180,7 @@ def test_the_log_check_catches_the_colleague_and_none_of_the_sound_runs():
     space = {"np": np}
     exec(solution(5), space)
     stuck = {
-        name: space["price_is_stuck"](
+        name: space["fault_shows"](
             trained(name)["lambda"][:, 0], trained(name)["estimate"][:, 0], 0.25
         )
         for name in ("", *NAMES)

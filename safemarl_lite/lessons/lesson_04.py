@@ -362,7 +362,7 @@ def check_policy_loss(combine, loss):
     run("Exercise 4.4", check)
 
 
-def check_stuck(price_is_stuck):
+def check_fault_shows(fault_shows):
     """Exercise 4.5: (λ (K,), Ĵ_c (K,), τ) → whether the log shows a λ that cannot fall."""
     wave, theirs = np.cos(np.arange(80) / 5), np.loadtxt(COLLEAGUE, delimiter=",", skiprows=1)
 
@@ -377,7 +377,5 @@ def check_stuck(price_is_stuck):
         (log(0 * wave, start=0.0), False, "It fires on a λ of 0, which cannot fall further."),
         (log(0.75 + 0.2 * wave), False, "It fires on a cost that never was within the budget."),
     )
-    wrong = (
-        slip for (λ, cost), fires, slip in cases if bool(price_is_stuck(λ, cost, 0.25)) != fires
-    )
+    wrong = (slip for (λ, cost), fires, slip in cases if bool(fault_shows(λ, cost, 0.25)) != fires)
     run("Exercise 4.5", lambda: next(wrong, None))

@@ -56,7 +56,7 @@ def adam_step(violation):
 
 
 def chain(step):
-    """Share of Theorem 3's bound that the two-state chain uses, γ = 0.9, from its exact values."""
+    """Share of Theorem 4's bound that the two-state chain uses, γ = 0.9, from its exact values."""
     moves = np.array([[[1, 0], [0, 1]], [[0, 1], [0, 1]]])
     costs = np.array([[[1, 0], [1, 2]]])
     task = cmdp.TabularCMDP(moves, np.zeros((2, 2)), costs, [1.0], [1, 0], 0.9)
