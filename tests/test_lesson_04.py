@@ -354,7 +354,9 @@ def test_equal_gains_are_the_optimistic_gradient():
 
 
 def test_averages_keep_their_bounds(capsys):
-    cell("exact-code", "eigenvalues", "average-check")
+    oracle = cell("exact-code", "eigenvalues", "average-check")["oracle"]
+    costs = [oracle(λ, N).J_c[0] for λ in np.linspace(0, 4, 41) for N in (3, 10)]
+    assert max(abs(cost - 0.25) for cost in costs) < 1  # the page's e_max
     rows = re.findall(
         r"(-?\d\.\d+)\s+\((\d\.\d+)\)\s+(-?\d\.\d+)\s+\((\d\.\d+)\)", capsys.readouterr().out
     )
