@@ -77,13 +77,15 @@ class Faults:
 NAMES = tuple(field.name for field in fields(Faults))
 
 
-def terminals(cmdp):
+def terminals(cmdp: TabularCMDP) -> np.ndarray:
     """Which states end an episode: absorbing, without reward or cost; (S,) bool."""
     stays = np.diagonal(cmdp.transition, axis1=0, axis2=2).min(0) == 1
     return stays & (cmdp.reward == 0).all(1) & (cmdp.costs == 0).all((0, 2))
 
 
-def sample(cmdp, policy, T, E, rng):
+def sample(
+    cmdp: TabularCMDP, policy: np.ndarray, T: int, E: int, rng: np.random.Generator
+) -> list[Tensor]:
     """T steps of E environments that start anew when landed → four arrays (T, E): states, actions,
     true successors, and the states in which the next steps begin (after an end: a new start)."""
     ends, rows = terminals(cmdp), []
@@ -101,8 +103,18 @@ def sample(cmdp, policy, T, E, rng):
     return [torch.as_tensor(np.stack(x)) for x in zip(*rows, strict=True)]
 
 
-def train(cmdp, faults=None, iterations=200, seed=0, T=32, E=24):
+def train(
+    cmdp: TabularCMDP,
+    faults: Faults | None = None,
+    iterations: int = 200,
+    seed: int = 0,
+    T: int = 32,
+    E: int = 24,
+    proportional: float = 1.0,
+) -> dict[str, np.ndarray]:
     """PPO-Lagrangian on a softmax table, from samples → history, a dict of arrays (iterations, …).
+
+    Whatever the switch, λ is a PI rule (rate 0.1, `proportional`): one switch is one change.
 
     Exact: what `cmdp.evaluate` gives, `J_r`, `J_c` (m,), …. From the batch: `estimate` Ĵ_c, `used`
     (what is compared with τ), `td_mean` (of c + γV(s′) − V(s)), `felt` |∇loss(λ) − ∇loss(0)|, and
@@ -113,12 +125,13 @@ def train(cmdp, faults=None, iterations=200, seed=0, T=32, E=24):
     signals = torch.tensor(np.concatenate([cmdp.reward[None], cmdp.costs])).permute(1, 2, 0)
     logits, critic = torch.zeros(S, A).double().requires_grad_(), torch.zeros(S, 1 + m).double()
     τ, price = torch.tensor(cmdp.thresholds), torch.ones(m).double().requires_grad_()
-    λ = Multipliers(cmdp.thresholds, 0.1, initial=1.0, proportional=0.0 if f.only_rises else 1.0)
+    λ = Multipliers(cmdp.thresholds, 0.1, initial=1.0, proportional=proportional)
     adam, last, history = torch.optim.Adam([price], 1e-3), torch.arange(T)[:, None] == T - 1, []
     columns = [0 if f.wrong_critic else k for k in range(1 + m)]
 
     def loss(s, a, old, gain):
-        return clipped_loss(logits.log_softmax(-1)[s, a] - old, gain)
+        log_ratio = logits.log_softmax(-1)[s, a] - old
+        return clipped_loss(log_ratio[:, None] if f.broadcast else log_ratio, gain)
 
     for _ in range(iterations):
         policy = logits.detach().softmax(-1)
@@ -132,13 +145,14 @@ def train(cmdp, faults=None, iterations=200, seed=0, T=32, E=24):
         V, V_after = critic[s][..., columns], critic[after][..., columns]
         ahead = γ * (~terminated)[..., None] * V_after
         td_mean = (x + ahead - V)[..., 1:].mean((0, 1))
-        if f.broadcast:  # as in the draft's program: (B,) and (B, 1), of every sixth sample
-            x, V, ahead = (y.flatten(0, 1)[::6] for y in (x, V, ahead))
-            s, a, ended = (y.flatten()[::6] for y in (s, a, ended))
-            advantage = x + ahead[:, None] - V[:, None]  # (B, B, 1 + m)
-            target = (advantage + V[:, None]).mean(1)
+        if f.broadcast:  # in each step rewards (E,) meet values (E, 1): advantages (T, E, E, 1 + m)
+            against = (y[:, :, None].expand(T, E, E, 1 + m) for y in (V, V_after))
+            advantage = gae(
+                x[:, None].expand(T, E, E, 1 + m), *against, terminated, ended | last, γ
+            )
+            target = (advantage + V[:, :, None]).mean(2)
         else:
-            advantage = gae(x, V, V_after, terminated, terminated | last, γ)  # (T, E, 1 + m)
+            advantage = gae(x, V, V_after, terminated, ended | last, γ)  # (T, E, 1 + m)
             target = advantage + V
         used = td_mean if f.advantage_mean else estimate
         felt = torch.tensor(λ.values) * (used > τ if f.hinge else 1)
@@ -166,5 +180,6 @@ def train(cmdp, faults=None, iterations=200, seed=0, T=32, E=24):
         if f.adam_multiplier:
             price.grad = τ - aim
             adam.step()
-            λ.values = λ.integral = price.data.clamp_(min=0).numpy().copy()
+            λ.integral = price.data.clamp_(min=0).numpy().copy()
+            λ.values = np.maximum(0, λ.integral + proportional * (aim - τ).numpy())
     return {name: np.array([np.asarray(row[name]) for row in history]) for name in history[0]}

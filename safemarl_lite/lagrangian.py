@@ -64,7 +64,7 @@ def combined_advantage(
 
 
 def clipped_loss(log_ratio: Tensor, advantage: Tensor, clip: float = 0.2) -> Tensor:
-    """−E[min(ρ A, clip(ρ, 1 − ε, 1 + ε) A)] with ρ = exp(log_ratio): a loss, to be *descended*."""
+    """−E[min(w A, clamp(w, 1 ± clip) A)] with w = exp(log_ratio): a loss, to be *descended*."""
     ratio = log_ratio.exp()
     return -torch.min(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
 

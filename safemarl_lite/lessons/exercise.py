@@ -20,15 +20,22 @@ def run(name, check):
         print(f"{name}: correct." if slip is None else f"{name}: not yet. {slip}")
 
 
+def plain(answer):
+    """Numbers, lists, arrays, tensors (also with a gradient), tuples of them → an array."""
+    if isinstance(answer, tuple):
+        return np.stack([plain(part) for part in answer])
+    return np.asarray(answer.detach() if hasattr(answer, "detach") else answer, dtype=float)
+
+
 def compare(answer, right, slips):
     """None where `answer` equals `right`, else the slip whose value it equals, else its error."""
-    if hasattr(answer, "detach"):  # a tensor with a gradient
-        answer = answer.detach()
-    answer, right = np.asarray(answer, dtype=float), np.asarray(right, dtype=float)
+    answer, right = plain(answer), plain(right)
+    if answer.size == right.size == 1:
+        answer = answer.reshape(right.shape)
     if answer.shape != right.shape:
         return f"Its shape is {answer.shape}; {right.shape} was expected."
     for slip, value in {None: right, **slips}.items():
-        if np.allclose(answer, value, atol=1e-6):
+        if np.allclose(answer, plain(value), atol=1e-6):
             return slip
     return f"The largest error is {np.abs(answer - right).max():.3g}."
 

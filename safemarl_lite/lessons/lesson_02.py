@@ -156,8 +156,9 @@ def colleague(task, swarms, seed):
     from ..swarm.world import SwarmVectorEnv
 
     class Changed(SwarmVectorEnv):
-        def distances(self):
-            return super().distances().min(-1, keepdims=True)
+        def _look(self):
+            super()._look()
+            self.seen = self.seen._replace(to_target=self.seen.to_target.min(-1, keepdims=True))
 
     return Changed(task, swarms, seed, autoreset=False)
 

@@ -11,6 +11,7 @@ from IPython.display import display
 REWARD, COST, PRICE, THRESHOLD = "#0072B2", "#D55E00", "#009E73", "#000000"
 CONSTRAINTS = ("#D55E00", "#CC79A7", "#E69F00")  # one for each constraint
 NEUTRAL = "#7F7F7F"
+CORRECTED, PRINTED, OTHER = "#332288", "#CC6677", "#999933"  # runs that are compared
 
 
 def use():
@@ -71,6 +72,25 @@ def show_bars(names, panels, alt, budget=None):
                 axis.set_xscale("symlog", linthresh=budget[1])
                 axis.set_xlim(0, 6 * max(values))
     axes[0, 0].invert_yaxis()
+    figure(fig, alt)
+
+
+def name_at_curve(axis, x, y, name, color, **text):
+    """Write `name` in the curve's colour just above (x, y), in data coordinates."""
+    text = {"fontsize": 9, "va": "bottom"} | text
+    axis.annotate(name, (x, y), xytext=(0, 2), textcoords="offset points", color=color, **text)
+
+
+def lines(curves, alt, level=None, **axes):
+    """A figure of curves (y or (x, y), colour, name, place of the name), with a dashed `level`."""
+    fig, axis = plt.subplots(figsize=(8, 2.8))
+    for curve, color, name, place in curves:
+        axis.plot(*curve if isinstance(curve, tuple) else (curve,), color=color)
+        name_at_curve(axis, *place, name, color)
+    if level:
+        axis.axhline(level[0], color=THRESHOLD, linestyle="--", linewidth=1)
+        name_at_curve(axis, 1, *level, THRESHOLD)
+    axis.set(**axes)
     figure(fig, alt)
 
 

@@ -1,4 +1,4 @@
-"""The small tasks that lesson 01 solves exactly: two drones that swap sides."""
+"""The small tasks that are solved exactly: two drones swap sides (01), one delivers (04)."""
 
 import numpy as np
 
@@ -25,3 +25,15 @@ def grid_world(threshold=0.5, wind=0.25, urgency=(1.5, 1.0), discount=0.95):
     transition = np.einsum("aux,bvy->abuvxy", *fly).reshape(n * n, 9, n * n)
     reward, cost = (np.repeat(f[:, None], 9, axis=1) for f in (-(np.array(urgency) @ in_air), near))
     return TabularCMDP(transition, reward, cost[None], [threshold], np.eye(n * n)[3], discount)
+
+
+def delivery(threshold=0.25, discount=0.95):
+    """A drone's delivery, S = 6, A = 2. States: 0 pad, 1 corridor, 2 to 4 detour, 5 landed.
+    On the pad it takes corridor or detour; elsewhere it flies on (gusts stop it in one of five
+    tries) or hovers. Reward −1 a step in the air; a step in the corridor costs 1."""
+    P, r, c = np.zeros((6, 2, 6)), np.full((6, 2), -1.0), np.zeros((6, 2))
+    P[0, 0, 1] = P[0, 1, 2] = P[5, :, 5] = 1
+    for here, ahead in (1, 5), (2, 3), (3, 4), (4, 5):
+        P[here, 0, [ahead, here]], P[here, 1, here] = (0.8, 0.2), 1
+    c[1], r[5] = 1, 0
+    return TabularCMDP(P, r, c[None], [threshold], np.eye(6)[0], discount)
