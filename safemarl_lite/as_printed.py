@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .cmdp import evaluate
+from .cmdp import TabularCMDP, evaluate
 from .lagrangian import Multipliers, clipped_loss, combined_advantage, gae
 from .mappo import MAPPO, Data, MAPPOConfig
 
