@@ -8,6 +8,7 @@ import io
 import json
 import re
 import sys
+from argparse import ArgumentParser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
@@ -24,9 +25,8 @@ from .settings import Count, Natural, Several, check_fields
 from .swarm import SwarmTask
 
 T, C = TypeVar("T"), TypeVar("C")
-ON_POLICY = MAPPOConfig(), PrintedConfig()
 TRAININGS = {  # of each world: the learners' settings, the usual one first
-    "swarm": [(SwarmTask(), config) for config in ON_POLICY],
+    "swarm": [(SwarmTask(), MAPPOConfig()), (SwarmTask(), PrintedConfig())],
     "navigation": [
         (NavigationTask(), MACAACConfig()),
         (NavigationTask(actions="continuous"), ON_NAVIGATION),
@@ -124,23 +124,28 @@ def print_result(r: dict[str, Any]) -> None:
     print(f"{verdict} the threshold τ = {r['threshold']}, at {done.split(',')[0]}")
 
 
-def train_command(world: str, words: list[str]) -> Any:
-    """`Train` with the fields of the task and of the learner that --algo asks for."""
+def train_command(world: str, words: list[str]) -> tuple[Any, str]:
+    """`Train` with the fields of the task and of the learner that --algo asks for, and its help."""
     known = {algo: pair for pair in TRAININGS[world] for algo in runs.algos(type(pair[1]))}
-    words = [part for word in words for part in word.split("=", 1)]
-    algo = dict(zip(words, words[1:], strict=False)).get("--algo", next(iter(known)))
-    if algo not in known and world in words:
+    if world == "navigation":
+        del known["mappo-fixed-penalty"]  # there its price would start at 0: that is `mappo`
+    look = ArgumentParser(add_help=False, allow_abbrev=False)
+    look.add_argument("--algo", nargs="?", default=next(iter(known)))
+    algo = look.parse_known_args(words)[0].algo
+    if algo not in known and words[:2] == ["train", world]:
         raise ValueError(f"--algo must be one of {', '.join(known)}, got {algo!r}")
     defaults = known.get(algo, TRAININGS[world][0])
     fields = [Annotated[type(x), arg(default=x), OmitArgPrefixes] for x in defaults]
-    return Train[*fields]
+    about = f"{Train.__doc__.split(';')[0]}. --algo decides which settings there are, and is one "
+    return Train[*fields], f"{about}of {', '.join(known)}."
 
 
 def parse(words: list[str]) -> Any:
     """The command object of the given words; `--help` prints and exits 0."""
     app, training = SubcommandApp(), SubcommandApp()
     for world in TRAININGS:
-        training.command(train_command(world, words), name=world)
+        command, about = train_command(world, words)
+        training.command(name=world, help=about)(command)
     app.command(training, name="train", help=Train.__doc__)
     app.command(Evaluate, name="evaluate")
     app.command(Watch, name="watch")
@@ -151,7 +156,8 @@ def parse(words: list[str]) -> Any:
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        plain = re.sub(r"\x1b\[[0-9;]*m|[╭╮╰╯│─]|Error parsing \S+:", "", said.getvalue())
+        lines = re.sub(r"\x1b\[[0-9;]*m|\[/?bold\]|[╭╮╰╯│─]", "", said.getvalue()).splitlines()
+        plain = re.sub(r"Error parsing __tyro\S+:", "", " ".join(lines[1:]))  # without the title
         raise ValueError(plain.split("For full helptext")[0]) from None
 
 

@@ -263,16 +263,3 @@ def dual_ascent(
                 return solution_of(cmdp, x, λ), np.array(trace)
             bound *= 10
     raise ValueError(f"no minimum of the dual within {len(trace)} cuts: are the budgets feasible?")
-
-
-def random_cmdp(
-    rng: np.random.Generator, S: int, A: int, m: int, discount: float = 0.9
-) -> TabularCMDP:
-    """A random CMDP whose unconstrained optimum breaks a budget: τ lies 30 to 70 % of the way from
-    its costs to those of the policy with least Σ_j J_cj, plus 5 % (to leave some policy room)."""
-    transition, start = rng.dirichlet(np.full(S, 0.5), (S, A)), rng.dirichlet(np.ones(S))
-    reward, costs = rng.random((S, A)), rng.random((m, S, A))
-    cmdp = TabularCMDP(transition, reward, costs, np.zeros(m), start, discount)
-    free, safe = (evaluate(cmdp, best_response(cmdp, f)).J_c for f in (reward, -costs.sum(0)))
-    share = rng.uniform(0.3, 0.7)
-    return cmdp.with_thresholds((1 - share) * free + share * safe + 0.05 * np.abs(free - safe))

@@ -29,18 +29,6 @@ def mlp(
     return nn.Sequential(*layers)
 
 
-def explained_variance(returns: Tensor, values: Tensor) -> Tensor:
-    """1 − E[(G − V)²] / Var(G) for each head: (…, heads), (…, heads) → (heads,).
-
-    1: perfect; 0: no better than the mean return; below 0: worse. A constant offset counts.
-    Returns that do not vary have nothing to explain: −inf, or nan where the values are exact.
-    """
-    if returns.shape != values.shape:  # (B,) against (B, 1) would broadcast to (B, B)
-        raise ValueError(f"returns {tuple(returns.shape)} and values {tuple(values.shape)} differ")
-    returns, values = returns.flatten(0, -2), values.flatten(0, -2)
-    return 1 - (returns - values).pow(2).mean(0) / returns.var(0, unbiased=False)
-
-
 class Normaliser(nn.Module):
     """Running mean and variance of the last axis (Chan et al. 1979), kept with the weights.
 

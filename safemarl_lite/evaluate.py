@@ -96,10 +96,7 @@ def rollout(act: Act, env, seed: int | None = None, record: bool = False) -> dic
 
 
 def evaluate(act: Act, task, episodes: int, seed: int, wave: int = 250) -> dict[str, Any]:
-    """Run `episodes` independent episodes of `task` → what `evaluate --json` prints.
-
-    Costs are those of the whole team, per constraint and in total.
-    """
+    """Independent episodes of `task`, the whole team's costs → what `evaluate --json` prints."""
     if episodes < 2:
         raise ValueError(f"episodes must be at least 2, got {episodes}")
     waves, seeds = [], np.random.SeedSequence(seed, spawn_key=HELD_OUT)

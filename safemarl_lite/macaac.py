@@ -35,7 +35,7 @@ from .critics import AttentionCritic, JointCritic
 from .lagrangian import Multipliers, aimed_at
 from .learner import Learner
 from .replay import Replay
-from .settings import Amount, Count, Positive, Several, Share, check_fields
+from .settings import Above, Amount, Count, Positive, Several, Share, check_fields
 from .step import episode_means
 
 SWITCHES = ("stale_multiplier", "replayed_constraint", "wrong_entropy_sign", "no_episode_end")
@@ -54,15 +54,15 @@ class MACAACConfig:
     learning_rate_actor: Amount = 1e-3  # both fall linearly to a tenth
     learning_rate_critic: Amount = 3e-3
     target_rate: Share = 0.1  # Q̄ ← Q̄ + rate · (Q − Q̄) at every update
-    temperature_start: Positive = 0.05  # price of a nat of entropy in units of k, falls
-    temperature_end: Positive = 0.01  # geometrically
+    temperature_start: Positive = 0.05  # price of a nat of entropy in units of k
+    temperature_end: Positive = 0.01  # it falls to this, geometrically
     hidden_actor: Count = 64
     hidden_critic: Count = 64
     attention_heads: Count = 4
     shared_actor: bool = True  # False: one actor per agent, the paper's θ_i
     multiplier_start: Amount = 0.0
     multiplier_rate: Amount = 0.02  # β
-    violation_cap: Positive = 1.0  # of Ĵ_c − α in one step of λ
+    violation_cap: Above = 1.0  # of Ĵ_c − α in one step of λ
     tighten: Amount = 0.35  # the learner aims at α − tighten
     faithful: bool = False
     stale_multiplier: bool = False  # stores k + Σ λ_j c_j: old steps keep the price of their time
@@ -125,7 +125,7 @@ class MACAAC(Learner):
     def __init__(self, env, config: MACAACConfig, seed: np.random.SeedSequence) -> None:
         task = env.task
         if not env.discrete:
-            raise ValueError(f"{config.algo} needs actions='discrete', got {task.actions!r}")
+            raise ValueError(f"{config.algo} needs actions='discrete', got 'continuous'")
         self.attends = config.algo != "maddpg-c"
         super().__init__(env, config, seed)
         env.autoreset = False

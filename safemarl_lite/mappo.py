@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from .critics import Critic
 from .lagrangian import Multipliers, aimed_at, clipped_loss, combined_advantage, gae
 from .learner import Learner
-from .settings import Amount, Count, Natural, Positive, Several, Share, check_fields
+from .settings import Above, Amount, Count, Natural, Positive, Several, Share, check_fields
 from .step import episode_means
 
 Data = dict[str, Tensor]  # columns of a batch, (T, E, …)
@@ -54,7 +54,7 @@ class MAPPOConfig:
     multiplier_rate: Amount = 0.5
     multiplier_growth: Amount = 0.3
     multiplier_proportional: Amount = 0.0
-    violation_cap: Positive = 0.1
+    violation_cap: Above = 0.1
     hold: Natural = 30  # iterations before λ moves: the swarm learns to fly first
     tighten: Amount = 0.08  # the learner aims at τ − tighten
     eval_every: Count = 10

@@ -19,6 +19,7 @@ class Batch:
     DRAWN: ClassVar[tuple[str, ...]]  # what `reset`'s options may give in place of a draw
     agent_observation_space: gym.Space  # of one agent
     agent_action_space: gym.Space
+    view_type: ClassVar[type]  # of the numbers in a view
 
     def __init__(self, task, num_envs: int, seed: Seed, autoreset: bool, name: str) -> None:
         if num_envs < 1:
@@ -33,15 +34,13 @@ class Batch:
     @property
     def observation_space(self) -> gym.Space:
         """Views (E, N, O)."""
-        return self._of_all(self.agent_observation_space)
+        shape = self.num_envs, len(self.agents), self.task.view_size
+        return gym.spaces.Box(-np.inf, np.inf, shape, self.view_type)
 
     @property
     def action_space(self) -> gym.Space:
         """Actions (E, N, A), or integers (E, N)."""
-        return self._of_all(self.agent_action_space)
-
-    def _of_all(self, space):
-        return batch_space(batch_space(space, len(self.agents)), self.num_envs)
+        return batch_space(batch_space(self.agent_action_space, len(self.agents)), self.num_envs)
 
     def _given(self, options):
         """The checked options of `reset`, name by name; others mean nothing (PettingZoo's rule)."""

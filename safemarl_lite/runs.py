@@ -10,6 +10,7 @@ import json
 import os
 import time
 from dataclasses import asdict, fields, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -61,16 +62,17 @@ def read_config(folder: str | Path, task_type: type | None = None) -> tuple[int,
     try:
         stored = json.loads(path.read_text())
         if stored["kind"] not in TASKS:
-            allowed = ", ".join(TASKS)
-            raise RunError(f"{folder} is a run of {stored['kind']!r}, not one of {allowed}")
+            raise RunError(
+                f"{folder} is a run of {stored['kind']!r}, not one of {', '.join(TASKS)}"
+            )
         config_type = next(c for c in LEARNERS if stored["config"]["algo"] in algos(c))
         given = {k: tuple(v) if isinstance(v, list) else v for k, v in stored["task"].items()}
         task_type = task_type or TASKS[stored["kind"]]
-        if foreign := given.keys() - {f.name for f in fields(task_type)}:
+        if foreign := sorted(given.keys() - {f.name for f in fields(task_type)}):
             unknown = f"{path} holds {', '.join(foreign)}, which {task_type.__name__} does not have"
             raise RunError(f"{unknown}; give your own class of task as task_type")
         return stored["seed"], task_type(**given), config_type(**stored["config"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{folder} is no run folder: it has no config.json") from None
     except InfeasibleTask as error:
         raise RunError(f"{path} holds an infeasible task: {error}") from None
@@ -114,13 +116,13 @@ def load(
     try:
         actor = actor_of(task, config)
         actor.load_state_dict(state["actor"])
-        policy = Policy(actor, task, float(state["std"]), deterministic, seed)
+        std = float(state["std"])
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"{folder}/{name} does not fit its config.json: {reason[:80]}") from None
     if not all(weight.isfinite().all() for weight in actor.parameters()):
         raise RunError(f"{folder}/{name} holds weights that are not finite: its training diverged")
-    return policy
+    return Policy(actor, task, std, deterministic, seed)
 
 
 def _with_drones(task, config, n, folder):
@@ -130,10 +132,13 @@ def _with_drones(task, config, n, folder):
     if not config.shared_actor:
         raise RunError(f"{folder} has an actor for each of {task.n_drones} drones, not {n}")
     full = min(task.n_drones, task.n_neighbours + 1)
-    if n < full:
+    if type(n) is not int or n < full:
         seen = f"was trained with {full - 1} neighbours in view"
-        raise RunError(f"{folder} {seen}: it needs at least {full} drones, got {n}")
-    return replace(task, n_drones=n)
+        raise RunError(f"{folder} {seen}: it needs at least {full} drones, got {n!r}")
+    try:
+        return replace(task, n_drones=n)
+    except InfeasibleTask as error:
+        raise RunError(f"{folder} with {n} drones: {error}") from None
 
 
 def certify(
@@ -185,18 +190,21 @@ def train(
     from torch.utils.tensorboard import SummaryWriter  # slow, and only training needs it
 
     folder = Path(folder)
+    _check(task, config, seed, stop)
     state = _resumed(folder, (seed, task, config)) if resume else _unused(folder)
     world, learning, held_out = np.random.SeedSequence(seed).spawn(3)
     eval_seed = int(held_out.generate_state(1)[0])
     with task.vector_env(config.num_envs, world) as env:
-        learner = LEARNERS[type(config)](env, config, learning)
+        learner_type = next(LEARNERS[c] for c in type(config).__mro__ if c in LEARNERS)
+        learner = learner_type(env, config, learning)
         best, rows = (-1.0, 0.0), []
         if state is not None:
             best, rows = _restore(learner, state, folder)
         else:
+            parts = {"task": asdict(task), "config": asdict(config)}
+            text = json.dumps({"kind": task.kind, "seed": int(seed)} | parts, indent=1)
             folder.mkdir(parents=True, exist_ok=True)
-            text = {"kind": task.kind, "seed": seed, "task": asdict(task), "config": asdict(config)}
-            write(folder / "config.json", json.dumps(text, indent=1))
+            write(folder / "config.json", text)
         last = min(config.iterations, stop or config.iterations)
         bar = tqdm(range(learner.iteration, last), disable=quiet, unit="iteration", mininterval=1)
         with SummaryWriter(str(folder), purge_step=learner.iteration if resume else None) as board:
@@ -209,7 +217,9 @@ def train(
                 if due:
                     policy = Policy(learner.actor, task, learner.std)
                     result = evaluate(policy.act, task, config.eval_episodes, eval_seed)
-                    log |= _eval_columns(result)
+                    log |= {f"eval_{k}": result[k] for k in ("success_rate", "return_mean")}
+                    log["eval_cost"] = result["discounted_cost"]["mean"]
+                    log["eval_violation_rate"] = result["violation_rate"]["mean"]
                     rated = rank(result, config.algo not in UNPRICED)
                     if rated >= best:
                         best = rated
@@ -225,6 +235,16 @@ def train(
                 shown = {"success": "success", "return": "return", "cost": "Ĵ_c", "lambda_0": "λ"}
                 bar.set_postfix_str(", ".join(f"{s} {log[name]:.3g}" for name, s in shown.items()))
     return rows[-1] if rows else {}
+
+
+def _check(task, config, seed, stop):
+    for given, allowed in (task, tuple(TASKS.values())), (config, tuple(LEARNERS)):
+        if not isinstance(given, allowed):
+            names = ", ".join(x.__name__ for x in allowed)
+            raise RunError(f"train needs one of {names}, got {type(given).__name__}")
+    for name, given, least in ("seed", seed, 0), ("stop", stop, 1):
+        if given is not None and (not isinstance(given, Integral) or given < least):
+            raise RunError(f"{name} must be an integer ≥ {least}, got {given!r}")
 
 
 def _unused(folder):
@@ -248,15 +268,6 @@ def _restore(learner, state, folder):
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"{folder}/last.pt cannot be resumed: {reason[:80]}") from None
-
-
-def _eval_columns(result):
-    return {
-        "eval_success_rate": result["success_rate"],
-        "eval_return_mean": result["return_mean"],
-        "eval_cost": result["discounted_cost"]["mean"],
-        "eval_violation_rate": result["violation_rate"]["mean"],
-    }
 
 
 def write_progress(path: Path, rows: list[dict[str, float]]) -> None:

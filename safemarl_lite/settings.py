@@ -4,7 +4,7 @@ Every frozen dataclass of this package calls `check_fields(self)` when it is mad
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -21,6 +21,7 @@ Count = Annotated[int, Rule("an integer ≥ 1", lambda x: x >= 1)]
 Several = Annotated[int, Rule("an integer ≥ 2", lambda x: x >= 2)]
 Amount = Annotated[float, Rule("≥ 0 and finite", lambda x: 0 <= x < math.inf)]
 Positive = Annotated[float, Rule("positive and finite", lambda x: 0 < x < math.inf)]
+Above = Annotated[float, Rule("above 0", lambda x: x > 0)]  # may be infinite
 Share = Annotated[float, Rule("in [0, 1]", lambda x: 0 <= x <= 1)]
 Discount = Annotated[float, Rule("in (0, 1)", lambda x: 0 < x < 1)]
 Point = tuple[float, float, float]  # m
@@ -53,13 +54,25 @@ def _number(name, given, kind, rule):
 
 
 def _point(name, given):
-    try:
-        point = tuple(float(x) for x in given)
-    except (TypeError, ValueError):
-        point = ()
+    point = _floats(given)
     if len(point) != 3 or not all(map(math.isfinite, point)):
         raise ValueError(f"{name} must be three finite numbers, got {given!r}")
     return point
+
+
+def thresholds_of(name: str, given: Any) -> tuple[float, ...]:
+    """One or two thresholds, of a number or of a sequence; `ValueError` on anything else."""
+    limits = _floats(given if isinstance(given, Iterable) else (given,))
+    if len(limits) not in (1, 2) or not all(0 <= x < math.inf for x in limits):
+        raise ValueError(f"{name} must be one or two finite numbers ≥ 0, got {given!r}")
+    return limits
+
+
+def _floats(given):
+    """The numbers of a sequence; none if anything in it is no number."""
+    numbers = list(given) if isinstance(given, Iterable) else []
+    fits = all(isinstance(x, Real) and not isinstance(x, bool) for x in numbers)
+    return tuple(float(x) for x in numbers) if fits else ()
 
 
 def _choice(name, given, allowed):

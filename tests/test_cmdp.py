@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from safemarl_lite import cmdp as C
 from safemarl_lite.lessons.lesson_01 import grid_world, pareto_front
+from safemarl_lite.lessons.tasks import random_cmdp
 
 TOLERANCE = 1e-8
 
 
 def small_cmdp(seed=0, S=4, A=3, m=1, discount=0.9):
-    return C.random_cmdp(np.random.default_rng(seed), S, A, m, discount)
+    return random_cmdp(np.random.default_rng(seed), S, A, m, discount)
 
 
 @settings(max_examples=25, deadline=None)

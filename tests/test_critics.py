@@ -11,10 +11,9 @@ from safemarl_lite.critics import (
     AttentionCritic,
     Critic,
     Normaliser,
-    explained_variance,
     mlp,
 )
-from safemarl_lite.lessons.regression import regress
+from safemarl_lite.lessons.regression import explained_variance, regress
 
 
 def generator(seed=0):

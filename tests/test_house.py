@@ -24,14 +24,19 @@ def module(path):
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imports(path):
+def imports(path, tree=None):
     """The modules of this package that a file imports, here or inside a function."""
     found, here = set(), ["safemarl_lite", *path.relative_to(PACKAGE).parts[:-1]]
-    for node in ast.walk(TREES[path]):
+    for node in ast.walk(tree or TREES[path]):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = [*here[: len(here) + 1 - node.level], *(node.module or "").split(".")]
             base = [part for part in base if part][1:]
             found |= {".".join([*base, x.name]) for x in node.names} | {".".join(base)}
+        elif isinstance(node, ast.ImportFrom) and node.module.startswith("safemarl_lite"):
+            base = node.module.split(".")[1:]
+            found |= {".".join([*base, x.name]) for x in node.names} | {".".join(base)}
+        elif isinstance(node, ast.Import):
+            found |= {x.name.removeprefix("safemarl_lite.") for x in node.names}
     return found & {module(path) for path in FILES}
 
 
@@ -55,6 +60,8 @@ def test_the_rule_of_arrows_sees_imports():
     assert {"cmdp", "lagrangian", "mappo"} <= imports(PACKAGE / "as_printed.py")
     assert "swarm.world" in imports(PACKAGE / "swarm" / "task.py")
     assert "lessons.lesson_05" in imports(PACKAGE / "__main__.py")
+    for line in ("from safemarl_lite.lessons import style", "import safemarl_lite.lessons.style"):
+        assert "lessons.style" in imports(PACKAGE / "cmdp.py", ast.parse(line))
 
 
 def test_files_are_thin():

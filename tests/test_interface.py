@@ -53,7 +53,8 @@ def test_a_batch_has_spaces_and_closes_itself(task):
         views, _ = env.reset()
         acts = env.action_space.sample()
         step = env.step(acts)
-        assert env.observation_space.shape == views.shape == step.observations.shape
+        assert env.observation_space.contains(views)
+        assert env.observation_space.contains(step.observations)
         assert env.action_space.shape == acts.shape
         assert env.agent_observation_space.shape == views.shape[2:]
     if task.kind == "swarm":
@@ -102,6 +103,37 @@ def test_certify_writes_what_the_command_line_writes(tmp_path):
         assert np.allclose(
             policy.act(env.reset(seed=0)[0])[0], np.stack(list(policy(views).values()))
         )
+
+
+@pytest.mark.parametrize("bad", ["0.1", True, None, [], (1, 2, 3), [0.1, np.nan], {}])
+def test_thresholds_are_numbers(bad):
+    for make in (lambda: SwarmTask(threshold=bad), lambda: NavigationTask(thresholds=bad)):
+        with pytest.raises(ValueError, match="one or two finite numbers"):
+            make()
+
+
+def test_thresholds_are_stored_plainly():
+    assert SwarmTask(threshold=np.float32(0.5)).threshold == 0.5
+    assert SwarmTask(threshold=[0.1, 0.2]) == SwarmTask(threshold=np.array([0.1, 0.2]))
+    assert hash(SwarmTask(threshold=[0.1, 0.2])) and NavigationTask(thresholds=2).thresholds == (2,)
+    with pytest.raises(ValueError, match="target must be three finite numbers"):
+        SwarmTask(target="123")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ({"task": SMALL}, "train needs one of SwarmTask, NavigationTask, got MAPPOConfig"),
+        ({"config": None}, "got NoneType"),
+        ({"seed": -1}, "seed must be an integer ≥ 0, got -1"),
+        ({"stop": 0}, "stop must be an integer ≥ 1, got 0"),
+    ],
+)
+def test_train_refuses_before_it_writes(tmp_path, wrong, line):
+    given = {"task": SwarmTask(), "config": SMALL, "seed": 0} | wrong
+    with pytest.raises(RunError, match=line):
+        safemarl_lite.train(given.pop("task"), given.pop("config"), **given, folder=tmp_path / "x")
+    assert not (tmp_path / "x").exists()
 
 
 def test_the_package_names_its_version():

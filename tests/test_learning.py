@@ -17,7 +17,6 @@ import safemarl_lite
 from safemarl_lite import runs
 from safemarl_lite.as_printed import PrintedConfig
 from safemarl_lite.cmdp import evaluate as evaluate_cmdp
-from safemarl_lite.cmdp import random_cmdp
 from safemarl_lite.evaluate import clopper_pearson, evaluate, upper_bound
 from safemarl_lite.lagrangian import (
     Multipliers,
@@ -25,6 +24,7 @@ from safemarl_lite.lagrangian import (
     combined_advantage,
     gae,
 )
+from safemarl_lite.lessons.tasks import random_cmdp
 from safemarl_lite.mappo import MAPPO, MAPPOConfig
 from safemarl_lite.navigation import NavigationTask
 from safemarl_lite.step import episode_means

@@ -12,6 +12,7 @@ import pytest
 
 from safemarl_lite import cmdp
 from safemarl_lite.lessons import lesson_01, widgets
+from safemarl_lite.lessons.tasks import random_cmdp
 
 ROOT = Path(__file__).parents[1]
 CELLS = nbformat.read(ROOT / "notebooks/01_constrained_mdp.ipynb", as_version=4).cells
@@ -128,7 +129,7 @@ def test_the_front_is_concave_and_the_price_bounds_it_everywhere():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_sensitivity_with_two_budgets(seed):
-    task = cmdp.random_cmdp(np.random.default_rng(seed), 6, 3, 2)
+    task = random_cmdp(np.random.default_rng(seed), 6, 3, 2)
     best, rng = cmdp.solve_lp(task), np.random.default_rng(0)
     assert abs(cmdp.dual_function(task, best.multipliers)[0] - best.value) < 1e-8
     for budgets in task.thresholds * rng.uniform(0.8, 1.5, (20, 2)):
@@ -161,7 +162,7 @@ def test_the_last_policy_breaks_or_wastes_the_budget_and_the_average_keeps_it():
 def test_a_threshold_refused_at_the_least_cost_comes_with_one_that_works():
     """Near γ = 1 rounding decides at the least possible cost; the error's number is feasible."""
     for seed in range(40):
-        task = cmdp.random_cmdp(np.random.default_rng(seed), 5, 3, 1, discount=0.999)
+        task = random_cmdp(np.random.default_rng(seed), 5, 3, 1, discount=0.999)
         least = cmdp.evaluate(task, cmdp.best_response(task, -task.costs[0])).J_c
         try:
             cost = cmdp.solve_lp(task.with_thresholds(least)).costs[0]

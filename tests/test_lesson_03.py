@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from safemarl_lite import critics, lagrangian
-from safemarl_lite.lessons import lesson_03, widgets
+from safemarl_lite.lessons import lesson_03, regression, widgets
 
 ROOT = Path(__file__).parents[1]
 CELLS = nbformat.read(ROOT / "notebooks/03_centralized_critics.ipynb", 4).cells
@@ -110,7 +110,7 @@ def test_tensors_with_gradients_and_answers_in_place_pass(capsys):
 def test_solutions_are_the_library_s():
     rng = np.random.default_rng(0)
     G, V = rng.normal(size=(2, 50))
-    theirs = critics.explained_variance(torch.tensor(G)[:, None], torch.tensor(V)[:, None])
+    theirs = regression.explained_variance(torch.tensor(G)[:, None], torch.tensor(V)[:, None])
     assert np.isclose(written(1, solution(1))(G, V), theirs.item())
     state = rng.integers(4, size=50)
     assert np.isclose(sum(written(2, solution(2))(G, state)), G.var())
@@ -181,7 +181,7 @@ def test_waiting_drones_and_the_flights(page):
     waits, explained = page["waits"], {}
     for name in ("local", "centralized", "attention"):
         pair = page["G_test"][waits][:, 1:2], page["values"][name][waits][:, 1:2]
-        explained[name] = critics.explained_variance(*pair).item()
+        explained[name] = regression.explained_variance(*pair).item()
     assert explained["attention"] > 0.5 > explained["centralized"] > explained["local"]
     assert (page["test"]["arrived"] & page["test"]["flying"]).any(0).mean() > 0.9
 

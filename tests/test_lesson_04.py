@@ -45,7 +45,7 @@ def cell(*names, keep=None):
     """What the code cells `names` of the page define, drawing left out."""
     space = {"np": np, "torch": torch, "cmdp": cmdp, "task": TASK, "best": BEST, "replace": replace}
     space |= {"Multipliers": lagrangian.Multipliers, "gae": lagrangian.gae, "train": train}
-    space |= {"Faults": Faults, "corrected": trained(), "lesson_04": lesson_04}
+    space |= {"Faults": Faults, "corrected": trained(), "lesson_04": lesson_04, "tasks": tasks}
     exec("from scipy.special import softmax", space)
     for name in names:
         lines = SOURCE[name].split("\n")

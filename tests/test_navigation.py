@@ -375,7 +375,7 @@ def test_the_end_of_an_episode(terminal):
         ("n_landmarks", -1),
         ("horizon", 0),
         ("thresholds", ()),
-        ("thresholds", 3.0),
+        ("thresholds", "3"),
         ("thresholds", (1, 2, 3)),
         ("thresholds", (-1.0,)),
         ("thresholds", (float("nan"),)),

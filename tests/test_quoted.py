@@ -66,6 +66,10 @@ def cells_of(path):
     return {c["id"]: "".join(c["source"]) for c in cells if c["cell_type"] == "markdown"}
 
 
+def test_every_lesson_has_its_table():
+    assert [path.stem for path in TABLES] == [f"lesson_0{n}" for n in range(1, 7)]
+
+
 @pytest.mark.parametrize("path", TABLES, ids=lambda p: p.stem)
 def test_every_quoted_number_has_its_source(path):
     table, cells = table_of(path), cells_of(path)

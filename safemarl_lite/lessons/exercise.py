@@ -5,7 +5,7 @@
 
 import numpy as np
 
-from .. import cmdp
+from .tasks import random_cmdp
 
 
 def run(name, check):
@@ -42,4 +42,4 @@ def compare(answer, right, slips):
 
 def random_task(seed):
     """Five states, three actions, one cost, γ = 0.9."""
-    return cmdp.random_cmdp(np.random.default_rng(seed), 5, 3, 1)
+    return random_cmdp(np.random.default_rng(seed), 5, 3, 1)

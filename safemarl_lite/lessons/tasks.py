@@ -1,8 +1,8 @@
-"""The small tasks that are solved exactly: two drones swap sides (01), one delivers (04)."""
+"""Small tasks, solved exactly: two drones swap sides (01), one delivers (04), random ones."""
 
 import numpy as np
 
-from ..cmdp import TabularCMDP
+from ..cmdp import TabularCMDP, best_response, evaluate
 
 RING = ((1, 0), (1, 1), (1, 2), (1, 3), (0, 3), (0, 2), (0, 1), (0, 0))  # (row, column) of a cell
 
@@ -37,3 +37,16 @@ def delivery(threshold=0.25, discount=0.95):
         P[here, 0, [ahead, here]], P[here, 1, here] = (0.8, 0.2), 1
     c[1], r[5] = 1, 0
     return TabularCMDP(P, r, c[None], [threshold], np.eye(6)[0], discount)
+
+
+def random_cmdp(
+    rng: np.random.Generator, S: int, A: int, m: int, discount: float = 0.9
+) -> TabularCMDP:
+    """A random CMDP whose unconstrained optimum breaks a budget: τ lies 30 to 70 % of the way from
+    its costs to those of the policy with least Σ_j J_cj, plus 5 % (to leave some policy room)."""
+    transition, start = rng.dirichlet(np.full(S, 0.5), (S, A)), rng.dirichlet(np.ones(S))
+    reward, costs = rng.random((S, A)), rng.random((m, S, A))
+    cmdp = TabularCMDP(transition, reward, costs, np.zeros(m), start, discount)
+    free, safe = (evaluate(cmdp, best_response(cmdp, f)).J_c for f in (reward, -costs.sum(0)))
+    share = rng.uniform(0.3, 0.7)
+    return cmdp.with_thresholds((1 - share) * free + share * safe + 0.05 * np.abs(free - safe))

@@ -18,15 +18,16 @@ The environment axis E comes last, so that each operation runs over long rows: p
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ..parallel import Batch
-from ..settings import Count, Discount, check_fields
+from ..settings import Count, Discount, check_fields, thresholds_of
+
+if TYPE_CHECKING:
+    from .world import NavigationVectorEnv
 
 DT, DAMPING, THRUST, STIFFNESS, MARGIN, RADIUS = 0.1, 0.25, 5.0, 100.0, 1e-3, 0.15
 MOVES = {  # direction of each discrete action; the two libraries order the axes' signs differently
@@ -54,16 +55,9 @@ class NavigationTask:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        try:
-            limits = tuple(float(t) for t in self.thresholds)
-        except (TypeError, ValueError):
-            limits = ()
-        if len(limits) not in (1, 2) or not all(0 <= t < np.inf for t in limits):
-            allowed = "(collisions,) or (collisions, arena), each finite and ≥ 0"
-            raise ValueError(f"thresholds must be {allowed}, got {self.thresholds!r}")
-        object.__setattr__(self, "thresholds", limits)
+        object.__setattr__(self, "thresholds", thresholds_of("thresholds", self.thresholds))
 
-    def vector_env(self, num_envs: int, seed=0, **options: bool) -> Batch:
+    def vector_env(self, num_envs: int, seed=0, **options: bool) -> "NavigationVectorEnv":
         """A `NavigationVectorEnv` of this task."""
         from .world import NavigationVectorEnv
 

@@ -42,6 +42,7 @@ class NavigationVectorEnv(Batch):
     """
 
     DRAWN = ("positions", "velocities", "landmarks")
+    view_type = np.float32
 
     def __init__(
         self, task: NavigationTask, num_envs: int, seed: Seed = 0, autoreset: bool = True

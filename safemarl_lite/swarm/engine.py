@@ -2,12 +2,10 @@
 
 import os
 
-__all__ = ["bullet"]
-
 stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
 os.dup2(nothing, 2)  # the greeting is written by the C library, past sys.stderr
 try:
-    import pybullet as bullet
+    import pybullet as bullet  # noqa: F401
 except ImportError:
     raise ImportError(
         "the swarm needs PyBullet, which is not installed: `pip install pybullet==3.2.7` on Linux "

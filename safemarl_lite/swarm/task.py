@@ -10,13 +10,24 @@ radius, τ the threshold on the discounted cost of an episode. Per step, after t
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from ..parallel import Batch
-from ..settings import Amount, Count, Discount, Natural, Point, Positive, check_fields
+from ..settings import (
+    Amount,
+    Count,
+    Discount,
+    Natural,
+    Point,
+    Positive,
+    check_fields,
+    thresholds_of,
+)
+
+if TYPE_CHECKING:
+    from .world import SwarmVectorEnv
 
 GRAVITY = 9.81  # m/s²
 ROOM = 1.0  # m between the start region and the nearest safe distance of an obstacle
@@ -115,8 +126,8 @@ class SwarmTask:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if len(self.thresholds) not in (1, 2) or not all(0 <= t < np.inf for t in self.thresholds):
-            raise ValueError(f"threshold must be τ ≥ 0, or two of them, got {self.threshold}")
+        limits = thresholds_of("threshold", self.threshold)
+        object.__setattr__(self, "threshold", limits if len(limits) == 2 else limits[0])
         self._check_feasible()
 
     def _check_feasible(self):
@@ -154,7 +165,7 @@ class SwarmTask:
     @cached_property
     def thresholds(self) -> tuple[float, ...]:
         """τ as a tuple: one number for the total cost, or (τ_drones, τ_obstacles)."""
-        return tuple(float(t) for t in np.atleast_1d(self.threshold))
+        return thresholds_of("threshold", self.threshold)
 
     @cached_property
     def distance(self) -> float:
@@ -186,7 +197,7 @@ class SwarmTask:
         least = 5 if self.control == "attitude" else 1  # the attitude loop needs 50 Hz
         return max(least, int(np.ceil(self.top_speed * self.dt / self.body_radius)))
 
-    def vector_env(self, num_envs: int, seed=0, **options: bool) -> Batch:
+    def vector_env(self, num_envs: int, seed=0, **options: bool) -> "SwarmVectorEnv":
         """A `SwarmVectorEnv` of this task; needs PyBullet."""
         from .world import SwarmVectorEnv
 

@@ -40,6 +40,7 @@ class SwarmVectorEnv(Batch):
     """
 
     DRAWN = ("positions", "velocities", "obstacles")
+    view_type = np.float64
     discrete = False
 
     def __init__(

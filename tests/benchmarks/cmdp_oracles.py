@@ -12,6 +12,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 from safemarl_lite import cmdp as C
+from safemarl_lite.lessons.tasks import random_cmdp
 
 
 def value_iteration(cmdp, signal, tolerance=1e-10):
@@ -110,7 +111,7 @@ def problems(count, seed=0):
         if k % 2:
             A = int(rng.integers(2, 5))
             S = int(rng.integers(2, {2: 11, 3: 7, 4: 6}[A]))
-        yield C.random_cmdp(rng, S, A, 1 + k % 3, rng.choice([0.0, 0.5, 0.9, 0.95, 0.99])), rng
+        yield random_cmdp(rng, S, A, 1 + k % 3, rng.choice([0.0, 0.5, 0.9, 0.95, 0.99])), rng
 
 
 def main(count=200):

@@ -8,6 +8,7 @@ import numpy as np
 
 from safemarl_lite import cmdp
 from safemarl_lite.lessons import lesson_01
+from safemarl_lite.lessons.tasks import random_cmdp
 
 TASK = lesson_01.grid_world()
 BUDGET = TASK.thresholds[0]
@@ -79,7 +80,7 @@ def steps_of_bisection():
     return ceil(log2(20 / 1e-9))
 
 
-PAIR = cmdp.random_cmdp(np.random.default_rng(3), S=6, A=3, m=2)
+PAIR = random_cmdp(np.random.default_rng(3), S=6, A=3, m=2)
 
 
 def enough_alone():
