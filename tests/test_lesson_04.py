@@ -313,6 +313,30 @@ def test_the_bound_of_one_step_is_tight_on_the_chain_only():
     assert max(page["random"]) < 0.01
 
 
+def test_a_large_orbit_meets_zero_and_ends_on_the_one_that_touches_it():
+    """Theorem 6 in continuous time, κ = 0 (projected at I = 0), and its control, a small orbit."""
+    C, τ, star, α, η = 1.173, 0.25, BEST.multipliers[0], 0.1, 1.0
+    middle = np.log(τ / (C - τ))
+
+    def H(u, price):
+        loop = α * (C * np.log1p(np.exp(u)) - τ * u)
+        return loop + η * C * (price - (1 + star) * np.log1p(price))
+
+    def flown(price, seconds, dt=2e-3):
+        u, path = middle, []
+        for _ in range(int(seconds / dt)):
+            u -= dt * η * C * (price - star) / (1 + price)
+            price = max(0.0, price + dt * α * (C / (1 + np.exp(-u)) - τ))
+            path.append((u, price))
+        return np.array(path)
+
+    small = flown(2.5, 150)
+    assert np.ptp(H(*small.T)) < 1e-3 and small[:, 1].min() > 0
+    large = flown(6.0, 400)
+    assert large[:, 1].min() == 0 and H(middle, 6.0) > H(middle, 0.0) + 0.1
+    assert H(*large[-1]) == pytest.approx(H(middle, 0.0), abs=5e-3)
+
+
 def test_one_criterion_for_all_schedules():
     page = cell("borkar-code")
     worst = {name: abs(path[-1000:] - page["limit"]).max(0) for name, path in page["paths"].items()}

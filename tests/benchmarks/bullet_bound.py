@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from safemarl_lite.swarm import SwarmTask, SwarmVectorEnv
+from safemarl_lite.swarm import SwarmEnv, SwarmTask, SwarmVectorEnv
 from safemarl_lite.swarm.engine import bullet
 
 
@@ -38,6 +38,16 @@ def ours(env, actions):
     return len(actions) * env.num_envs / (time.perf_counter() - began)
 
 
+def single(env, actions):
+    """Env-steps/s of `SwarmEnv.step`, which other libraries drive, with actions (T, 1, N, 3)."""
+    env.reset(seed=0)
+    rows = [dict(zip(env.agents, action[0], strict=True)) for action in actions]
+    began = time.perf_counter()
+    for row in rows:
+        env.step(row)
+    return len(rows) / (time.perf_counter() - began)
+
+
 def forces_of(env, actions):
     """The forces that `step` applies for these actions, as lists."""
     applied, push = [], env._push
@@ -47,17 +57,25 @@ def forces_of(env, actions):
     return applied
 
 
+def share(name, run, env, actions):
+    """Print the median of nine shares, each of a pair of runs."""
+    forces = forces_of(env, actions)
+    replayed = env.positions.copy()
+    raw(env, forces)
+    env._read()
+    assert np.abs(env.positions - replayed).max() == 0, "raw must fly what step flies"
+    rates = [(run(actions), raw(env, forces)) for _ in range(9)]
+    own, bound = (statistics.median(column) for column in zip(*rates, strict=True))
+    part = statistics.median(a / b for a, b in rates)
+    print(f"{name}: {own:.0f} env-steps/s, raw Bullet {bound:.0f}, share {part:.3f}")
+
+
 if __name__ == "__main__":
     for swarms in (1, 32, 64, 128):
-        env = SwarmVectorEnv(SwarmTask(), swarms)
         actions = np.random.default_rng(0).uniform(-0.1, 0.1, (60, swarms, 5, 3))
-        forces = forces_of(env, actions)
-        replayed = env.positions.copy()
-        raw(env, forces)
-        env._read()
-        assert np.abs(env.positions - replayed).max() == 0, "raw must fly what step flies"
-        rates = [(ours(env, actions), raw(env, forces)) for _ in range(9)]
-        env.close()
-        own, bound = (statistics.median(column) for column in zip(*rates, strict=True))
-        share = statistics.median(a / b for a, b in rates)
-        print(f"{swarms} swarms: {own:.0f} env-steps/s, raw Bullet {bound:.0f}, share {share:.2f}")
+        with SwarmVectorEnv(SwarmTask(), swarms) as env:
+            share(f"{swarms} swarms", lambda x, env=env: ours(env, x), env, actions)
+            if swarms == 1:
+                one = SwarmEnv()
+                share("SwarmEnv", lambda x, one=one: single(one, x), env, actions)
+                one.close()
