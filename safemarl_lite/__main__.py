@@ -1,4 +1,4 @@
-"""The command line: `python -m safemarl_lite {train,evaluate,watch} …`; `--help` lists all fields.
+"""The command line: `python -m safemarl_lite {train,evaluate,watch,assignment} …`; see `--help`.
 
 Bad input gets one line on stderr and exit code 2.
 """
@@ -18,6 +18,7 @@ from tyro.extras import SubcommandApp
 
 from . import runs
 from .as_printed import PrintedConfig
+from .lessons.assignment import Assignment
 from .macaac import MACAACConfig
 from .mappo import ON_NAVIGATION, MAPPOConfig
 from .navigation import NavigationTask
@@ -149,6 +150,7 @@ def parse(words: list[str]) -> Any:
     app.command(training, name="train", help=Train.__doc__)
     app.command(Evaluate, name="evaluate")
     app.command(Watch, name="watch")
+    app.command(Assignment, name="assignment")
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

@@ -20,16 +20,20 @@ from tyro.conf import Positional
 ROOT = Path(__file__).parents[2]
 CONFIG = """c = get_config()  # of nbgrader
 c.CourseDirectory.course_id = "safemarl"
-c.Execute.timeout = 300  # seconds for one cell
+c.Execute.timeout = 180  # seconds for one cell
 c.ClearSolutions.code_stub = {"python": 'raise NotImplementedError("write this function")'}
 """
 HIDDEN = """
 ### BEGIN HIDDEN TESTS
-import os, subprocess, sys, cloudpickle
-key, answers = os.urandom(16), cloudpickle.dumps(({names},))
-child = [sys.executable, "-P", "-m", "safemarl_lite.lessons.assignment", "{check}"]
-done = subprocess.run(child, input=key + answers, capture_output=True, timeout=200)
-assert done.stdout.startswith(key), done.stdout.decode(errors="replace") or "the check died"
+def _hidden(check, *answers):
+    import cloudpickle, os, subprocess, sys
+
+    key, child = os.urandom(16), [sys.executable, "-P", "-m", "safemarl_lite.lessons.assignment"]
+    given = {"input": key + cloudpickle.dumps(answers), "capture_output": True}
+    said = subprocess.run([*child, check], timeout=200, **given).stdout
+    assert said.startswith(key), said.decode(errors="replace") or "the check died"
+
+CALL
 ### END HIDDEN TESTS"""
 
 
@@ -79,10 +83,13 @@ def graded(cells: list[dict]) -> list[dict]:
     marks = {"schema_version": 3, "grade": False, "locked": True, "solution": False, "task": False}
     kinds, found = {}, exercises(cells)
     for e in found:
-        hidden = HIDDEN.format(names=", ".join(e.names), check=e.check)
-        call = f"{e.check}({', '.join(e.names)}).required()"
+        names = ", ".join(e.names)
+        hidden = HIDDEN.replace("CALL", f'_hidden("{e.check}", {names})')
         kinds[e.at - 1] = answered(e.stub, e.solution), {"solution": True, "locked": False}
-        kinds[e.at] = call + hidden, {"grade": True, "points": e.minutes}
+        kinds[e.at] = (
+            f"{e.check}({names}).required()" + hidden,
+            {"grade": True, "points": e.minutes},
+        )
     out = []
     for at, cell in enumerate(cells):
         source, own = kinds.get(at, ("".join(cell["source"]), {}))
