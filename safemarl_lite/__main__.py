@@ -6,12 +6,13 @@ Bad input gets one line on stderr and exit code 2.
 import contextlib
 import io
 import json
+import os
 import re
 import sys
 from argparse import ArgumentParser
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 from tyro.extras import SubcommandApp
@@ -46,8 +47,10 @@ class Train(Generic[T, C]):
     seed: Natural = 0
     resume: bool = False
     """Go on from last.pt of the folder, to the numbers of a run that was never stopped."""
-    threads: Count = 2
-    """Torch threads of the update."""
+    workers: Literal[1, 2] = min(2, os.cpu_count() or 1)
+    """Processes that share the learning; the numbers do not depend on it."""
+    threads: Count = 1
+    """Torch threads of each process: more than one is slow beside any other busy program."""
     episodes: Several = 2000
     """Held-out episodes of the certificate."""
 
@@ -58,9 +61,9 @@ class Train(Generic[T, C]):
 
         check_fields(self)
         torch.set_num_threads(self.threads)
-        options = {"folder": self.out, "resume": self.resume}
-        runs.train(self.task, self.config, self.seed, **options)
-        print_result(runs.certify(self.out, self.episodes))
+        options = {"folder": self.out, "resume": self.resume, "workers": self.workers}
+        runs.train(self.task, self.config, self.seed, certificate=self.episodes, **options)
+        print_result(json.loads((self.out / "result.json").read_text()))
         certificate(self.out).savefig(self.out / "certificate.png", dpi=110)
         print(f"picture: {self.out / 'certificate.png'}")
 

@@ -55,6 +55,7 @@ class PrintedMAPPO(MAPPO):
                 signals = data["costs"][..., j], values[..., 0], after[..., 0]
                 team = (x.sum(2) for x in signals)  # (T, E, N) → (T, E)
                 violation = printed_violation(*team, data["terminated"], self.task.discount, τ)
+                self.half.mean_([violation])
                 self.multipliers.values[j] += self.config.multiplier_rate * float(violation)
         return np.zeros_like(self.multipliers.values)
 

@@ -9,6 +9,9 @@ Axis order: time T, environment E, agent N, feature. One iteration:
     3. A^r, A^{c_j} by GAE, each from its own head of the centralized critic       (gae)
     4. K epochs: descend the clipped loss on (A^r − Σ λ_j A^{c_j}) / (1 + Σ λ_j), and regress the
        heads of the critic on their returns                                         (update)
+
+Two learners may share the work, each with half of the environments: see `halves.py`. Wherever it
+says `self.half`, the two take their mean, or join their rows; a learner alone has the whole.
 """
 
 from dataclasses import dataclass
@@ -19,10 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from .critics import Critic
+from .halves import WHOLE, Half
 from .lagrangian import Multipliers, aimed_at, clipped_loss, combined_advantage, gae
 from .learner import Learner
 from .settings import Above, Amount, Count, Natural, Positive, Several, Share, check_fields
-from .step import episode_means
+from .step import episode_means, first_episodes
 
 Data = dict[str, Tensor]  # columns of a batch, (T, E, …)
 
@@ -36,27 +40,30 @@ class MAPPOConfig:
     """
 
     algo: Literal["mappo-lagrangian", "mappo", "mappo-fixed-penalty"] = "mappo-lagrangian"
-    iterations: Count = 130
-    num_envs: Count = 128
+    iterations: Count = 120
+    num_envs: Count = 64
     epochs: Count = 4  # K
     minibatches: Count = 16
-    learning_rate: Positive = 1.5e-3  # falls linearly to a tenth
+    learning_rate: Positive = 3e-3  # falls geometrically to a twentieth
     clip: Positive = 0.2
-    trace: Share = 0.95  # GAE
+    trace: Share = 0.9  # GAE
     std_start: Positive = 0.5  # of the Gaussian exploration, falls linearly to `std_end`
     std_end: Positive = 0.3
     std_until: Positive = 0.7  # share of the iterations after which it stays there
     hidden_actor: Count = 64
-    hidden_critic: Count = 128
+    hidden_critic: Count = 64
     shared_actor: bool = True  # False: one actor per agent, the draft's θ_i
     centralized: bool = True  # False: the critic sees the agent's view only
     multiplier_start: Amount = 0.3
     multiplier_rate: Amount = 0.5
-    multiplier_growth: Amount = 0.3
+    multiplier_growth: Amount = 1.0
     multiplier_proportional: Amount = 0.0
     violation_cap: Above = 0.1
-    hold: Natural = 30  # iterations before λ moves: the swarm learns to fly first
-    tighten: Amount = 0.08  # the learner aims at τ − tighten
+    hold: Natural = 25  # iterations before λ moves: the swarm learns to fly first
+    rehearsed: Natural = (
+        64  # newest starts of violating episodes that are flown again, in each half
+    )
+    tighten: Amount = 0.09  # the learner aims at τ − tighten
     eval_every: Count = 10
     eval_episodes: Several = 250
 
@@ -67,6 +74,10 @@ class MAPPOConfig:
 ON_NAVIGATION = MAPPOConfig(  # what suits 25 steps without a place to reach (notebook 06)
     iterations=110,
     num_envs=512,
+    learning_rate=1.5e-3,
+    trace=0.95,
+    hidden_critic=128,
+    rehearsed=0,
     hold=0,
     multiplier_start=0.0,
     multiplier_rate=0.03,
@@ -86,13 +97,17 @@ class MAPPO(Learner):
     """
 
     PARTS = ("actor", "critic", "optimizer", "multipliers")
+    HALVES = True
 
-    def __init__(self, env, config: MAPPOConfig, seed: np.random.SeedSequence) -> None:
+    def __init__(
+        self, env, config: MAPPOConfig, seed: np.random.SeedSequence, half: Half = WHOLE
+    ) -> None:
         if env.discrete:
             raise ValueError(f"{config.algo} needs actions='continuous', got 'discrete'")
         super().__init__(env, config, seed)
-        parameters = [*self.actor.parameters(), *self.critic.parameters()]
-        self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, eps=1e-5)
+        self.half = half
+        self.weights = [*self.actor.parameters(), *self.critic.parameters()]
+        self.optimizer = torch.optim.Adam(self.weights, lr=config.learning_rate, eps=1e-5)
         self.multipliers = Multipliers(
             aimed_at(self.task.thresholds, config.tighten / len(self.task.thresholds)),
             config.multiplier_rate,
@@ -116,6 +131,7 @@ class MAPPO(Learner):
     def collect(self) -> Data:
         """Run every environment from a fresh start for T steps → dict of tensors (T, E, …)."""
         observations, state = self.env.reset()
+        self.starts = {name: getattr(self.env, name).copy() for name in self.env.DRAWN}
         rows = []
         for _ in range(self.task.horizon):
             view = torch.as_tensor(observations, dtype=torch.float32)
@@ -128,6 +144,17 @@ class MAPPO(Learner):
         names = ("view", "state", "mean", "action", *step._fields[2:])
         columns = zip(names, zip(*rows, strict=True), strict=True)
         return {name: torch.as_tensor(np.stack(x), dtype=torch.float32) for name, x in columns}
+
+    def rehearse(self, data: Data) -> None:
+        """Keep the starts of this batch's first episodes that violated, the newest of all.
+
+        The environment begins later episodes of a batch with them; Ĵ_c, which counts the first
+        episodes only, is that of the task's own draws.
+        """
+        violated = first_episodes(data)[..., None] * data["costs"].sum(2) > 0  # (T, E, m)
+        for e in violated.any(0).any(-1).nonzero()[:, 0].tolist():
+            self.env.rehearsed.append({name: x[e] for name, x in self.starts.items()})
+        del self.env.rehearsed[: -self.config.rehearsed or None]
 
     def estimate(self, data: Data) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Advantages and returns (T, E, N, 1 + m) of the reward and every cost, and V(s), V(s′)."""
@@ -154,19 +181,21 @@ class MAPPO(Learner):
         """K epochs of minibatches: the clipped loss and the critic's regression → KL, clips."""
         c, std = self.config, self.std
         λ = torch.as_tensor(price, dtype=torch.float32)
-        gain = combined_advantage(advantages[..., 0], advantages[..., 1:], λ)
-        columns = [data[name] for name in ("view", "state", "mean", "action")] + [gain, returns]
-        columns = [x.flatten(0, 1) for x in columns]
+        whole, own = self.half.join(advantages.flatten(0, 1))  # scaled over both halves
+        gain = combined_advantage(whole[..., 0], whole[..., 1:], λ)[own]
+        columns = [data[name] for name in ("view", "state", "mean", "action")] + [returns]
+        columns = [x.flatten(0, 1) for x in columns] + [gain]
         rows, log = len(columns[0]), []
         for _ in range(c.epochs):
             order = torch.randperm(rows, generator=self.generator)
             for batch in order.chunk(c.minibatches):
-                view, state, old, action, advantage, target = (x[batch] for x in columns)
+                view, state, old, action, target, advantage = (x[batch] for x in columns)
                 mean = self.actor(view)
                 log_ratio = ((action - old) ** 2 - (action - mean) ** 2).sum(-1) / (2 * std**2)
                 regression = (self.critic(view, state) - target).pow(2).mean((0, 1)).sum()
                 self.optimizer.zero_grad()
                 (clipped_loss(log_ratio, advantage, c.clip) + regression).backward()
+                self.half.mean_([weight.grad for weight in self.weights])
                 nn.utils.clip_grad_norm_(self.actor.parameters(), 0.5)
                 nn.utils.clip_grad_norm_(self.critic.parameters(), 1.0)
                 self.optimizer.step()
@@ -179,12 +208,15 @@ class MAPPO(Learner):
     def iterate(self) -> dict[str, float]:
         """One iteration, steps 1 to 4 above → its log."""
         c = self.config
-        rate = c.learning_rate * (1 - 0.9 * self.iteration / c.iterations)
+        rate = c.learning_rate * 0.05 ** (self.iteration / c.iterations)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         data = self.collect()
-        log = episode_means(data, self.task.discount)
+        log = self.half.mean(episode_means(data, self.task.discount))
         self.critic.scale.update(self.critic.inputs(data["view"], data["state"]))
+        self.half.mean_(list(self.critic.scale.buffers()))
+        if self.iteration >= c.hold and c.rehearsed:
+            self.rehearse(data)
         advantages, returns, values, after = self.estimate(data)
         costs = [log[f"cost_{j}"] for j in range(len(self.task.thresholds))]
         price = self.price(data, costs, values, after)
@@ -199,4 +231,4 @@ class MAPPO(Learner):
         log |= {"kl": float(kl), "clip_fraction": float(clipped), "entropy": float(entropy)}
         self.iteration += 1
         count = {"iteration": self.iteration, "env_steps": self.env_steps}
-        return count | log | {"std": self.std}
+        return count | self.half.mean(log) | {"std": self.std}

@@ -24,11 +24,13 @@ from .evaluate import evaluate
 from .macaac import MACAAC, MACAACConfig
 from .mappo import MAPPO, MAPPOConfig
 from .navigation import NavigationTask
+from .pair import Pair
 from .swarm import InfeasibleTask, SwarmTask
 
 TASKS = {task.kind: task for task in (SwarmTask, NavigationTask)}
 LEARNERS = {MAPPOConfig: MAPPO, PrintedConfig: PrintedMAPPO, MACAACConfig: MACAAC}
 UNPRICED = ("mappo", "maac")  # learners without λ: their checkpoints are ranked by return alone
+CERTIFICATE_SEED = 12345
 Config = MAPPOConfig | MACAACConfig
 Task = SwarmTask | NavigationTask
 
@@ -144,7 +146,7 @@ def _with_drones(task, config, n, folder):
 def certify(
     run: Policy | str | Path,
     episodes: int = 2000,
-    seed: int = 12345,
+    seed: int = CERTIFICATE_SEED,
     task_type: type | None = None,
 ) -> dict[str, Any]:
     """The certificate of a policy, or of a run folder's best one, on its own task.
@@ -153,9 +155,15 @@ def certify(
     """
     policy = run if isinstance(run, Policy) else load(run, task_type=task_type)
     result = evaluate(policy.act, policy.task, episodes, seed)
-    result |= {"deterministic": policy.deterministic, "seed": seed, "task": asdict(policy.task)}
-    if policy is not run:
-        write(Path(run) / "result.json", json.dumps(result, indent=1))
+    folder = None if policy is run else Path(run)
+    return _certified(result, policy.task, seed, folder, policy.deterministic)
+
+
+def _certified(result, task, seed, folder, deterministic=True):
+    """A result with what it is about, written into `folder` if there is one."""
+    result |= {"deterministic": deterministic, "seed": seed, "task": asdict(task)}
+    if folder:
+        write(folder / "result.json", json.dumps(result, indent=1))
     return result
 
 
@@ -180,12 +188,16 @@ def train(
     resume: bool = False,
     quiet: bool = False,
     stop: int | None = None,
+    workers: int = 1,
+    certificate: int | None = None,
 ) -> dict[str, float]:
     """Train into `folder` (until iteration `stop`, if given) and return the learner's last log.
 
     Evaluates every `config.eval_every` iterations on held-out episodes; `best.pt` is the best of
     these by `rank`, `last.pt` the last. `resume` goes on from `last.pt`, to the same numbers; a
-    run that was stopped before its first checkpoint starts anew. Raises `RunError`.
+    run that was stopped before its first checkpoint starts anew. `workers=2` learns in two
+    processes, to the same numbers, and raises `WorkerLost` where one is killed. At the end `best.pt`
+    flies `certificate` episodes, if given, as in `certify`. Raises `RunError`.
     """
     from torch.utils.tensorboard import SummaryWriter  # slow, and only training needs it
 
@@ -194,12 +206,12 @@ def train(
     state = _resumed(folder, (seed, task, config)) if resume else _unused(folder)
     world, learning, held_out = np.random.SeedSequence(seed).spawn(3)
     eval_seed = int(held_out.generate_state(1)[0])
-    with task.vector_env(config.num_envs, world) as env:
-        learner_type = next(LEARNERS[c] for c in type(config).__mro__ if c in LEARNERS)
-        learner = learner_type(env, config, learning)
+    learner_type = next(LEARNERS[c] for c in type(config).__mro__ if c in LEARNERS)
+    with Pair(learner_type, task, config, world, learning, workers) as pair:
+        learner = pair.learner
         best, rows = (-1.0, 0.0), []
         if state is not None:
-            best, rows = _restore(learner, state, folder)
+            best, rows = _restore(pair, state, folder)
         else:
             parts = {"task": asdict(task), "config": asdict(config)}
             text = json.dumps({"kind": task.kind, "seed": int(seed)} | parts, indent=1)
@@ -210,13 +222,13 @@ def train(
         with SummaryWriter(str(folder), purge_step=learner.iteration if resume else None) as board:
             for _ in bar:
                 began = time.perf_counter()
-                log = learner.iterate()
+                log = pair.iterate()
                 checkpoint = learner.checkpoint()
                 ends = learner.iteration == config.iterations
                 due = ends or learner.iteration % config.eval_every == 0
                 if due:
-                    policy = Policy(learner.actor, task, learner.std)
-                    result = evaluate(policy.act, task, config.eval_episodes, eval_seed)
+                    weights = checkpoint["actor"]
+                    result = pair.evaluate(weights, config.eval_episodes, eval_seed)
                     log |= {f"eval_{k}": result[k] for k in ("success_rate", "return_mean")}
                     log["eval_cost"] = result["discounted_cost"]["mean"]
                     log["eval_violation_rate"] = result["violation_rate"]["mean"]
@@ -230,10 +242,13 @@ def train(
                     board.add_scalar(name, value, learner.iteration)
                 write_progress(folder / "progress.csv", rows)
                 if due or learner.iteration == last:
-                    learned = {"learner": learner.state_dict(), "best": best, "rows": rows}
+                    learned = {"learner": pair.state_dict(), "best": best, "rows": rows}
                     write(folder / "last.pt", checkpoint | learned)
                 shown = {"success": "success", "return": "return", "cost": "Ĵ_c", "lambda_0": "λ"}
                 bar.set_postfix_str(", ".join(f"{s} {log[name]:.3g}" for name, s in shown.items()))
+        if certificate and learner.iteration == config.iterations:
+            result = pair.evaluate(read_checkpoint(folder)["actor"], certificate, CERTIFICATE_SEED)
+            _certified(result, task, CERTIFICATE_SEED, folder)
     return rows[-1] if rows else {}
 
 
@@ -260,10 +275,10 @@ def _resumed(folder, given):
     return read_checkpoint(folder, "last.pt") if saved else None
 
 
-def _restore(learner, state, folder):
+def _restore(pair, state, folder):
     """Put the learner where it was stopped → the best rank and the log until then."""
     try:
-        learner.load_state_dict(state["learner"])
+        pair.load_state_dict(state["learner"])
         return tuple(state["best"]), state["rows"]
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]

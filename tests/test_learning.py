@@ -17,7 +17,13 @@ import safemarl_lite
 from safemarl_lite import runs
 from safemarl_lite.as_printed import PrintedConfig
 from safemarl_lite.cmdp import evaluate as evaluate_cmdp
-from safemarl_lite.evaluate import clopper_pearson, evaluate, upper_bound
+from safemarl_lite.evaluate import (
+    bernstein_bound,
+    clopper_pearson,
+    episodes_needed,
+    evaluate,
+    upper_bound,
+)
 from safemarl_lite.lagrangian import (
     Multipliers,
     clipped_loss,
@@ -130,6 +136,52 @@ def test_upper_bound_by_hand():
     few[:3] = 2, 4, 6
     assert upper_bound(few) == pytest.approx(often[2] * (4 + 2 / 3**0.5 * stats.t.ppf(0.995, 2)))
     assert clopper_pearson(0, 100, 0.99) == pytest.approx(1 - 0.01 ** (1 / 100))
+
+
+def test_bernstein_covers_where_the_asymptotic_bound_does_not():
+    rng, missed, bernstein = np.random.default_rng(0), 0, 0
+    for _ in range(400):  # many cheap violations, and a dear kind that most samples do not show
+        u = rng.random(2000)
+        costs = np.where(u < 0.01, 0.1, 0) + np.where(u > 1 - 0.0008, 9.5, 0)
+        true = 0.01 * 0.1 + 0.0008 * 9.5
+        missed += upper_bound(costs) < true
+        bernstein += bernstein_bound(costs, 10) < true
+    assert bernstein <= 4 < 40 < missed  # 1 % is the level; the control
+
+
+def test_bernstein_by_hand_and_what_it_refuses():
+    costs, doubt = np.repeat([0.0, 4.0], [990, 10]), np.log(2 / 0.05)
+    given = 0.04 + (2 * costs.var(ddof=1) * doubt / 1000) ** 0.5 + 7 * 10 * doubt / (3 * 999)
+    assert (
+        bernstein_bound(costs, 10, 0.95) == pytest.approx(given) == pytest.approx(0.160, abs=1e-3)
+    )
+    for bad in ([0, 10.1], [np.nan, 0], [0.0], [-1, 0]):
+        with pytest.raises(ValueError, match=r"in \[0, 10\]"):
+            bernstein_bound(np.array(bad), 10)
+
+
+def test_episodes_needed_by_each_bound():
+    def bernstein(costs):
+        return bernstein_bound(costs, 10)
+
+    for bound in (upper_bound, bernstein):
+        n = episodes_needed(bound, 0.005, 4, 0.1)
+        few, enough = (np.repeat([4.0, 0.0], [round(0.005 * k), k - round(0.005 * k)])
+                       for k in (n - 100, n))  # fmt: skip
+        assert bound(enough) <= 0.1 < bound(few)
+    assert episodes_needed(bernstein, 0.005, 4, 0.1) > 3 * episodes_needed(
+        upper_bound, 0.005, 4, 0.1
+    )
+    assert episodes_needed(upper_bound, 0.03, 4, 0.1) is None  # its mean is above the threshold
+
+
+def test_the_cap_of_navigation_is_proved_and_that_of_the_swarm_refuses():
+    task = NavigationTask()
+    assert task.cost_cap == pytest.approx(sum(0.99**t for t in range(25)))
+    result = evaluate(lambda views: np.zeros(views.shape[:2], int), task, 20, 3)["discounted_cost"]
+    assert result["upper99"] < result["upper99_bernstein"]
+    straight = evaluate(lambda views: views[..., 3:6], SwarmTask(), 6, 3)["discounted_cost"]
+    assert straight["mean"] > straight["cap"] and straight["upper99_bernstein"] is None
 
 
 @pytest.mark.parametrize("costs", [[np.nan] * 5, [0, np.inf], [], [1.0], [0.5, -1]])
