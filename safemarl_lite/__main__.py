@@ -21,14 +21,16 @@ from . import runs
 from .as_printed import PrintedConfig
 from .lessons.assignment import Assignment
 from .macaac import MACAACConfig
-from .mappo import ON_NAVIGATION, MAPPOConfig
+from .mappo import ON_ANY_SWARM, ON_NAVIGATION, MAPPOConfig
 from .navigation import NavigationTask
 from .settings import Count, Natural, Several, check_fields
-from .swarm import SwarmTask
+from .swarm import SwarmTask, SwarmTasks
 
+HINTS = {"swarm": "--any: one policy for any swarm, on tasks drawn anew in every episode."}
 T, C = TypeVar("T"), TypeVar("C")
 TRAININGS = {  # of each world: the learners' settings, the usual one first
     "swarm": [(SwarmTask(), MAPPOConfig()), (SwarmTask(), PrintedConfig())],
+    "swarm-any": [(SwarmTasks(), ON_ANY_SWARM)],  # also `train swarm --any`
     "navigation": [
         (NavigationTask(), MACAACConfig()),
         (NavigationTask(actions="continuous"), ON_NAVIGATION),
@@ -141,11 +143,13 @@ def train_command(world: str, words: list[str]) -> tuple[Any, str]:
     defaults = known.get(algo, TRAININGS[world][0])
     fields = [Annotated[type(x), arg(default=x), OmitArgPrefixes] for x in defaults]
     about = f"{Train.__doc__.split(';')[0]}. --algo decides which settings there are, and is one "
-    return Train[*fields], f"{about}of {', '.join(known)}."
+    return Train[*fields], f"{about}of {', '.join(known)}. {HINTS.get(world, '')}"
 
 
 def parse(words: list[str]) -> Any:
     """The command object of the given words; `--help` prints and exits 0."""
+    if words[:2] == ["train", "swarm"] and "--any" in words:
+        words = ["train", "swarm-any", *(word for word in words[2:] if word != "--any")]
     app, training = SubcommandApp(), SubcommandApp()
     for world in TRAININGS:
         command, about = train_command(world, words)

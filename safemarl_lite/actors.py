@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .critics import mlp
+from .equivariant import SwarmActor
 
 
 class Actor(nn.Module):
@@ -27,8 +28,10 @@ class Actor(nn.Module):
         return torch.stack([net(observations[..., i, :]) for i, net in enumerate(self.nets)], -2)
 
 
-def actor_of(task, config) -> Actor:
+def actor_of(task, config) -> nn.Module:
     """The untrained actor for a task."""
+    if getattr(task, "equivariant", False):
+        return SwarmActor(task.n_neighbours, config.hidden_actor)
     sizes = task.view_size, task.action_size, task.n_agents
     return Actor(*sizes, config.hidden_actor, config.shared_actor)
 
@@ -41,7 +44,7 @@ class Policy:
     """
 
     def __init__(
-        self, actor: Actor, task, std: float, deterministic: bool = True, seed: int = 0
+        self, actor: nn.Module, task, std: float, deterministic: bool = True, seed: int = 0
     ) -> None:
         self.actor, self.task, self.std = actor, task, std
         self.deterministic = deterministic

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from .critics import Critic
+from .equivariant import SwarmCritic
 from .halves import WHOLE, Half
 from .lagrangian import Multipliers, aimed_at, clipped_loss, combined_advantage, gae
 from .learner import Learner
@@ -45,6 +46,7 @@ class MAPPOConfig:
     epochs: Count = 4  # K
     minibatches: Count = 16
     learning_rate: Positive = 3e-3  # falls geometrically to a twentieth
+    warm_up: Natural = 0  # iterations in which it rises to that, while the critic learns
     clip: Positive = 0.2
     trace: Share = 0.9  # GAE
     std_start: Positive = 0.5  # of the Gaussian exploration, falls linearly to `std_end`
@@ -89,6 +91,26 @@ ON_NAVIGATION = MAPPOConfig(  # what suits 25 steps without a place to reach (no
     eval_episodes=1000,
 )
 
+ON_ANY_SWARM = MAPPOConfig(  # what suits a distribution of tasks, a row a drone
+    iterations=150,
+    num_envs=36,
+    minibatches=12,
+    learning_rate=3e-3,
+    warm_up=4,
+    std_end=0.1,
+    std_until=0.6,
+    hidden_actor=32,
+    hidden_critic=32,
+    multiplier_start=5.0,
+    multiplier_rate=0.25,
+    hold=3,
+    multiplier_growth=0.3,
+    rehearsed=0,
+    trace=0.95,
+    eval_every=25,
+    eval_episodes=200,
+)
+
 
 class MAPPO(Learner):
     """The learner: `iterate()` runs one iteration and returns its log as a dict of floats.
@@ -117,9 +139,11 @@ class MAPPO(Learner):
             growth=config.multiplier_growth,
         )
 
-    def new_critic(self) -> Critic:
-        sizes = self.task.view_size, self.env.state().shape[-1], 1 + len(self.task.thresholds)
-        return Critic(*sizes, self.config.hidden_critic, self.config.centralized)
+    def new_critic(self) -> nn.Module:
+        c, sizes = self.config, (self.env.state().shape[-1], 1 + len(self.task.thresholds))
+        if getattr(self.task, "equivariant", False):
+            return SwarmCritic(self.task.n_neighbours, *sizes, c.hidden_critic)
+        return Critic(self.task.view_size, *sizes, c.hidden_critic, c.centralized)
 
     @property
     def std(self) -> float:
@@ -209,6 +233,7 @@ class MAPPO(Learner):
         """One iteration, steps 1 to 4 above → its log."""
         c = self.config
         rate = c.learning_rate * 0.05 ** (self.iteration / c.iterations)
+        rate *= min(1.0, (self.iteration + 1) / (c.warm_up + 1))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         data = self.collect()

@@ -17,6 +17,11 @@ from .halves import LOST, Half, WorkerLost
 OWN = ("world", "generator", "rehearsed")  # parts of its state that a half has to itself
 
 
+def practice(task, num_envs: int, world: np.random.SeedSequence):
+    """What a learner flies: the task's own `training_env` where it has one, else the task itself."""
+    return getattr(task, "training_env", task.vector_env)(num_envs, world)
+
+
 class Pair:
     """The first half, a `learner`, and through it the second, which does whatever it does.
 
@@ -34,13 +39,14 @@ class Pair:
         learning: np.random.SeedSequence,
         workers: int = 1,
     ) -> None:
-        self.pipe, second = None, config.num_envs // 2 * learner_type.HALVES
+        self.pipe, self.task = None, task
+        second = config.num_envs // 2 * learner_type.HALVES
         if not second:
-            self.env = task.vector_env(config.num_envs, world)
+            self.env = practice(task, config.num_envs, world)
             self.learner = learner_type(self.env, config, learning)
             return
         (world, *given), (learning, noise) = world.spawn(2), learning.spawn(2)
-        self.env = task.vector_env(config.num_envs - second, world)
+        self.env = practice(task, config.num_envs - second, world)
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.learner = learner_type(self.env, config, learning, Half(self.pipe))
@@ -80,12 +86,12 @@ class Pair:
 
     def evaluate(self, weights: dict[str, Any], episodes: int, seed: int) -> dict[str, Any]:
         """`evaluate` of the deterministic policy with these weights, flown by both."""
-        given = weights, episodes, seed
+        given = self.task, weights, episodes, seed
         if not self.pipe:
-            return summary(flights(self.learner, (0, 1), *given), self.learner.task)
+            return summary(flights(self.learner, (0, 1), *given), self.task)
         self._tell("fly", *given)
         waves = flights(self.learner, (0, 2), *given)
-        return summary(waves | pickle.loads(self.learner.half.exchange(b"")), self.learner.task)
+        return summary(waves | pickle.loads(self.learner.half.exchange(b"")), self.task)
 
     def __enter__(self):
         return self
@@ -104,7 +110,7 @@ def follow(
     if process:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first half stops both
         torch.set_num_threads(1)
-    with task.vector_env(num_envs, world) as env, pipe, suppress(EOFError, OSError):
+    with practice(task, num_envs, world) as env, pipe, suppress(EOFError, OSError):
         learner = learner_type(env, config, learning, Half(pipe, second=True))
         while True:
             name, *given = pickle.loads(pipe.recv_bytes())
@@ -117,10 +123,10 @@ def follow(
 
 
 def flights(
-    learner, turn: tuple[int, int], weights: dict[str, Any], episodes: int, seed: int
+    learner, turn: tuple[int, int], task, weights: dict[str, Any], episodes: int, seed: int
 ) -> dict:
     """One's own share of the held-out episodes of the policy with these weights, as of `fly`."""
-    actor = actor_of(learner.task, learner.config)
+    actor = actor_of(task, learner.config)
     actor.load_state_dict(weights)
-    act = Policy(actor, learner.task, learner.std).act
-    return fly(act, learner.task, episodes, seed, turn=turn)
+    act = Policy(actor, task, learner.std).act
+    return fly(act, task, episodes, seed, turn=turn)

@@ -25,9 +25,9 @@ from .macaac import MACAAC, MACAACConfig
 from .mappo import MAPPO, MAPPOConfig
 from .navigation import NavigationTask
 from .pair import Pair
-from .swarm import InfeasibleTask, SwarmTask
+from .swarm import InfeasibleTask, OpenTask, SwarmTask, SwarmTasks
 
-TASKS = {task.kind: task for task in (SwarmTask, NavigationTask)}
+TASKS = {task.kind: task for task in (SwarmTask, OpenTask, SwarmTasks, NavigationTask)}
 LEARNERS = {MAPPOConfig: MAPPO, PrintedConfig: PrintedMAPPO, MACAACConfig: MACAAC}
 UNPRICED = ("mappo", "maac")  # learners without λ: their checkpoints are ranked by return alone
 CERTIFICATE_SEED = 12345
@@ -129,11 +129,11 @@ def load(
 
 def _with_drones(task, config, n, folder):
     """The task with `n` drones, if the actor's views allow it."""
-    if task.kind != "swarm":
+    if not isinstance(task, SwarmTask):
         raise RunError(f"{folder} is no swarm: its views hold exactly {task.n_agents} agents")
     if not config.shared_actor:
         raise RunError(f"{folder} has an actor for each of {task.n_drones} drones, not {n}")
-    full = min(task.n_drones, task.n_neighbours + 1)
+    full = 1 if task.equivariant else min(task.n_drones, task.n_neighbours + 1)
     if type(n) is not int or n < full:
         seen = f"was trained with {full - 1} neighbours in view"
         raise RunError(f"{folder} {seen}: it needs at least {full} drones, got {n!r}")

@@ -86,7 +86,9 @@ def show_flight(task, flown, alone=False):
 
 def fly(policy, seed=0):
     """One episode as the task's camera sees it → list of PIL images, one a step."""
-    env_type = swarm.SwarmEnv if policy.task.kind == "swarm" else navigation.NavigationEnv
+    env_type = (
+        swarm.SwarmEnv if isinstance(policy.task, swarm.SwarmTask) else navigation.NavigationEnv
+    )
     env = env_type(policy.task, render_mode="rgb_array")
     observations, _ = env.reset(seed=seed)
     frames = [PIL.Image.fromarray(env.render())]

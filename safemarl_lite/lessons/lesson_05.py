@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import runs
 from ..evaluate import rollout
+from ..swarm.tasks import AWAY
 from .exercise import Slip, ask, exercise, expect
 from .lesson_02 import flight
 from .lesson_06 import tracks
@@ -173,11 +174,13 @@ def certificate(folder, seed=7):
     kind = policy.task.kind
     with policy.task.vector_env(1, seed, autoreset=False) as env:
         flown = rollout(policy.act, env, record=True)
+        task = env.drawn_task() if kind == "swarm-any" else policy.task
     fig = plt.figure(figsize=(10, 6.2), layout="constrained")
     top, bottom = fig.add_gridspec(2, 1, height_ratios=(1.7, 1))
-    axis = fig.add_subplot(top, projection="3d" if kind == "swarm" else None)
-    if kind == "swarm":
-        flight(axis, policy.task, flown["positions"][:, 0], flown["obstacles"][0])
+    axis = fig.add_subplot(top, projection=None if kind == "navigation" else "3d")
+    if kind != "navigation":
+        there = flown["obstacles"][0][flown["obstacles"][0, :, 2] < AWAY]
+        flight(axis, task, flown["positions"][:, 0], there)
     else:
         tracks(axis, flown["positions"][:, 0], flown["landmarks"][0])
     log = read_log(folder / "progress.csv")

@@ -3,9 +3,18 @@
 Only the two environments need PyBullet: they are imported when they are first asked for.
 """
 
+from .open import OpenTask
 from .task import InfeasibleTask, SwarmTask
+from .tasks import SwarmTasks
 
-__all__ = ["InfeasibleTask", "SwarmEnv", "SwarmTask", "SwarmVectorEnv"]
+__all__ = [
+    "InfeasibleTask",
+    "OpenTask",
+    "SwarmEnv",
+    "SwarmTask",
+    "SwarmTasks",
+    "SwarmVectorEnv",
+]
 
 
 def __getattr__(name: str):

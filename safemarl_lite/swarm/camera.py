@@ -4,6 +4,8 @@ Used by `SwarmEnv(render_mode="rgb_array")`; the software renderer needs no scre
 frames are drawn at twice the size of their bodies, to be seen from 20 m away.
 """
 
+from typing import Any
+
 import numpy as np
 
 from .engine import bullet
@@ -13,8 +15,8 @@ BLUE, DARK = (0.0, 0.45, 0.7, 1.0), (0.15, 0.15, 0.15, 1.0)
 ORANGE, GREEN, GREY = (0.84, 0.37, 0.0, 1.0), (0.0, 0.62, 0.45, 1.0), (0.93, 0.93, 0.9, 1.0)
 
 
-def looks(task: SwarmTask, client: int) -> dict[str, int]:
-    """Visual shapes of a drone (body, arms, rotors), an obstacle, the ground; marks the goal."""
+def looks(task: SwarmTask, client: int) -> dict[str, Any]:
+    """Visual shapes of a drone (body, arms, rotors), an obstacle, the ground; the goal's dots."""
     r = task.body_radius
 
     def shape(kind, colour, **size):
@@ -33,29 +35,36 @@ def looks(task: SwarmTask, client: int) -> dict[str, int]:
         physicsClientId=client,
     )
     dot = shape(ball, GREEN, radius=0.09)
-    for angle in np.linspace(0, 2 * np.pi, 40, endpoint=False):
-        c, s = task.goal_radius * np.cos(angle), task.goal_radius * np.sin(angle)
-        for ring in ((c, s, 0), (c, 0, s), (0, c, s)):
-            at = np.add(task.target, ring).tolist()
-            bullet.createMultiBody(0, -1, dot, at, physicsClientId=client)
+    dots = [bullet.createMultiBody(0, -1, dot, physicsClientId=client) for _ in rings()]
     ground = shape(box, GREY, halfExtents=[60, 60, 0.01], visualFramePosition=[0, 0, -0.02])
     return {
         "drone": drone,
         "obstacle": shape(ball, ORANGE, radius=task.obstacle_radius),
         "ground": ground,
+        "dots": dots,
     }
+
+
+def rings() -> list[tuple[float, float, float]]:
+    """Three circles of radius 1 about the origin, 120 points."""
+    turns = [(np.cos(a), np.sin(a)) for a in np.linspace(0, 2 * np.pi, 40, endpoint=False)]
+    return [ring for c, s in turns for ring in ((c, s, 0.0), (c, 0.0, s), (0.0, c, s))]
 
 
 def picture(swarm, width: int = 480, height: int = 320) -> np.ndarray:
     """The first swarm of a `SwarmVectorEnv` from the side, (height, width, 3) uint8."""
-    task, client = swarm.task, swarm.client
-    start, target = np.array(task.start), np.array(task.target)
-    along = (target - start) / task.distance
+    client = swarm.client
+    start, target = swarm.centre[0, 0], swarm.targets[0, 0]
+    distance = np.linalg.norm(target - start)
+    along = (target - start) / distance
     side = np.array([along[1], -along[0], 0.0]) if abs(along[2]) < 0.99 else np.array([0, -1.0, 0])
     middle = start + 0.52 * (target - start)
-    eye = middle + 1.3 * task.distance * side + [0, 0, 0.4 * task.distance]
+    eye = middle + 1.3 * distance * side + [0, 0, 0.4 * distance]
+    for dot, ring in zip(swarm.look["dots"], rings(), strict=True):
+        at = target + swarm.goal_radius[0] * ring
+        bullet.resetBasePositionAndOrientation(dot, at.tolist(), (0, 0, 0, 1), client)
     seen = bullet.computeViewMatrix(eye.tolist(), middle.tolist(), [0, 0, 1])
-    lens = bullet.computeProjectionMatrixFOV(44, width / height, 0.1, 10 * task.distance)
+    lens = bullet.computeProjectionMatrixFOV(44, width / height, 0.1, 10 * distance)
     light = {"shadow": 0, "lightDirection": [-6, 4, 20], "renderer": bullet.ER_TINY_RENDERER}
     shot = bullet.getCameraImage(width, height, seen, lens, physicsClientId=client, **light)
     return np.reshape(shot[2], (height, width, 4))[..., :3].astype(np.uint8)

@@ -8,6 +8,7 @@ radius, τ the threshold on the discounted cost of an episode. Per step, after t
     c_obstacles = Σ_i Σ_k 1[‖p_i − o_k‖ < r_k + d_safe]
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -72,9 +73,11 @@ def formation(n: int, d: float) -> np.ndarray:
     return lattice[order[:n]] * d / 2**0.5
 
 
-def near(gap: np.ndarray, reach: float, margin: float = 0.0) -> np.ndarray:
+def near(
+    gap: np.ndarray, reach: float | np.ndarray, margin: float | np.ndarray = 0.0
+) -> np.ndarray:
     """1 where gap < reach; with a margin, falling linearly to 0 at reach + margin: never less."""
-    if margin == 0:
+    if np.ndim(margin) == 0 and margin == 0:
         return gap < reach
     return np.minimum(np.maximum((reach + margin - gap) / margin, 0), 1)
 
@@ -94,11 +97,25 @@ def obstacle_costs(positions: np.ndarray, obstacles: np.ndarray, reach: float) -
     return near(gaps(positions, obstacles), reach).sum(-1).astype(float)
 
 
+def assigned(starts: np.ndarray, shapes: Sequence[np.ndarray]) -> np.ndarray:
+    """Each drone's place in its swarm's shape (N, 3): the cheapest for starts (count, N, 3), in m.
+
+    Both about their own centre; cheap is a small sum of squared ways.
+    """
+    places = np.empty_like(starts)
+    for start, shape, place in zip(starts, shapes, places, strict=True):
+        way = start[:, None] - shape
+        place[:] = shape[linear_sum_assignment((way**2).sum(-1))[1]]
+    return places
+
+
 @dataclass(frozen=True)
 class SwarmTask:
     """Everything that may be set about the swarm; raises `InfeasibleTask` on construction."""
 
     kind: ClassVar[str] = "swarm"
+    equivariant: ClassVar[bool] = False  # which networks fly it
+    entry_bonus: ClassVar[float] = 0.0  # reward of a drone that enters the goal; lost on leaving it
     violation_cost: ClassVar[float] = 2.0  # the least that a close pair costs
     cost_cap: ClassVar[float] = 10.0  # of an episode's discounted cost; stated, not proved
 
@@ -219,6 +236,11 @@ class SwarmTask:
         return np.repeat([drones, obstacles], [self.n_drones, self.n_obstacles])
 
     @property
+    def margins(self) -> float | np.ndarray:
+        """Width (m) of the surrogate's ramp; or one for each other, (K,)."""
+        return self.margin
+
+    @property
     def n_agents(self) -> int:
         return self.n_drones
 
@@ -246,11 +268,7 @@ class SwarmTask:
 
     def places(self, positions: np.ndarray) -> np.ndarray:
         """Each drone's place at the target: the cheapest assignment for starts (count, N, 3)."""
-        places = np.empty_like(positions)
-        for start, place in zip(positions, places, strict=True):
-            way = (start - self.start)[:, None] - self.formation
-            place[:] = self.formation[linear_sum_assignment((way**2).sum(-1))[1]]
-        return places + self.target
+        return assigned(positions - self.start, [self.formation] * len(positions)) + self.target
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw starts of `count` episodes → positions (count, N, 3), obstacles (count, M, 3), in m.

@@ -60,7 +60,9 @@ class SwarmVectorEnv(Batch):
         self.steps = np.zeros(num_envs, int)
         self.positions, self.velocities, self.places = np.zeros((3, num_envs, task.n_drones, 3))
         self.obstacles = np.zeros((num_envs, task.n_obstacles, 3))
-        self._targets = np.tile(task.target, (num_envs, 1, 1))
+        self.centre = np.tile(task.start, (num_envs, 1, 1))
+        self.targets = np.tile(task.target, (num_envs, 1, 1))
+        self.goal_radius = np.full((num_envs, 1), task.goal_radius)
         self._hover = np.array([0, 0, task.mass * GRAVITY])  # N
         self._look()
         self.client = bullet.connect(bullet.DIRECT)
@@ -78,13 +80,13 @@ class SwarmVectorEnv(Batch):
             deterministicOverlappingPairs=1,  # or an earlier episode's contacts order the solver
             physicsClientId=client,
         )
-        look = camera.looks(task, client) if visual else {}
+        self.look = camera.looks(task, client) if visual else {}
 
         def make(mass, radius, kind, at):
             form = {"radius": radius} if radius else {"planeNormal": [0, 0, 1]}
             kind_of = bullet.GEOM_SPHERE if radius else bullet.GEOM_PLANE
             hull = bullet.createCollisionShape(kind_of, physicsClientId=client, **form)
-            form = (mass, hull, look.get(kind, -1), at)
+            form = (mass, hull, self.look.get(kind, -1), at)
             body = bullet.createMultiBody(*form, physicsClientId=client, useMaximalCoordinates=1)
             bullet.changeDynamics(body, -1, linearDamping=0, angularDamping=0, restitution=0,
                                   lateralFriction=0, physicsClientId=client)  # fmt: skip
@@ -133,7 +135,7 @@ class SwarmVectorEnv(Batch):
     def _place(self, swarms):
         """Move the bodies of the given swarms to where `positions` and `obstacles` say."""
         task, client = self.task, self.client
-        self.places[swarms] = task.places(self.positions[swarms])
+        self.places[swarms] = self._assigned(swarms)
         for e in swarms:
             drones = self.drones[e * task.n_drones : (e + 1) * task.n_drones]
             balls = self.obstacle_bodies[e * task.n_obstacles : (e + 1) * task.n_obstacles]
@@ -146,9 +148,13 @@ class SwarmVectorEnv(Batch):
             self._read()
         self._look()
 
+    def _assigned(self, swarms):
+        """The places at the target (count, N, 3) of the given swarms' drones."""
+        return self.task.places(self.positions[swarms])
+
     def _look(self):
         """Measure who is where to whom, once for costs, views and rewards."""
-        self.seen = relations(self.positions, self.obstacles, self._targets, self.places)
+        self.seen = relations(self.positions, self.obstacles, self.targets, self.places)
 
     def _read(self):
         """Positions, velocities and, for attitude control, rotations of all drones from Bullet."""
@@ -193,15 +199,18 @@ class SwarmVectorEnv(Batch):
         """Advance every swarm by one control step of `dt` seconds."""
         task = self.task
         actions = self._checked(actions)
-        before = self.seen.remaining
+        before = self.seen
         self._fly(actions)
         self._look()
         self.steps += 1
-        terminated = (self.seen.to_target <= task.goal_radius).all(-1)
+        inside = self.seen.to_target <= self.goal_radius
+        terminated = inside.all(-1)
         truncated = ~terminated & (self.steps >= task.horizon)
-        rewards = before - self.seen.remaining
+        rewards = before.remaining - self.seen.remaining
+        entered = inside.astype(float) - (before.to_target <= self.goal_radius)
+        rewards += task.entry_bonus * entered
         rewards += task.arrival_bonus * terminated[:, None]
-        costs, surrogate, contacts = self.costs(), self.costs(task.margin), self.contacts()
+        costs, surrogate, contacts = self.costs(), self.costs(task.margins), self.contacts()
         successor = now = self.observations(), self.state()
         ended = np.flatnonzero(terminated | truncated) if self.autoreset else ()
         if len(ended):
@@ -210,10 +219,11 @@ class SwarmVectorEnv(Batch):
             now[0][ended], now[1][ended] = self.observations(ended), self.state(ended)
         return Step(*now, rewards, costs, terminated, truncated, *successor, contacts, surrogate)
 
-    def costs(self, margin: float = 0.0) -> np.ndarray:
+    def costs(self, margin: float | np.ndarray = 0.0) -> np.ndarray:
         """Each drone's share of each constraint now, (E, N, m); the sum over N is c.
 
-        With a margin (m) the surrogate: a ramp of that width, never below the cost.
+        With a margin (m; or one for each other, (K,)) the surrogate: a ramp of that width, never
+        below the cost.
         """
         n, close = self.task.n_drones, near(self.seen.gaps, self.task.limits, margin)
         drones = close[..., :n].sum(-1) - 1.0  # a drone is no neighbour of itself
@@ -233,7 +243,7 @@ class SwarmVectorEnv(Batch):
 
     def state(self, swarms: Swarms = ALL) -> np.ndarray:
         """Global state [positions, velocities, obstacles, target], (E, 6N + 3M + 3)."""
-        bodies = self.positions, self.velocities, self.obstacles, self._targets
+        bodies = self.positions, self.velocities, self.obstacles, self.targets
         rows = np.concatenate([x[swarms] for x in bodies], 1)
         return rows.reshape(len(rows), -1)
 
@@ -259,7 +269,8 @@ class SwarmEnv(OneWorld):
 
     def __init__(self, task: SwarmTask | None = None, render_mode: str | None = None) -> None:
         visual = render_mode is not None
-        super().__init__(SwarmVectorEnv(task or SwarmTask(), 1, 0, False, visual), render_mode)
+        task = task or SwarmTask()
+        super().__init__(task.vector_env(1, 0, autoreset=False, visual=visual), render_mode)
 
     def render(self) -> np.ndarray | None:
         """A picture (height, width, 3) uint8 from Bullet's camera."""
