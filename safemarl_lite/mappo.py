@@ -63,9 +63,9 @@ class MAPPOConfig:
     rehearsed: Natural = (
         64  # newest starts of violating episodes that are flown again, in each half
     )
-    tighten: Amount = 0.09  # the learner aims at τ − tighten
-    eval_every: Count = 10
-    eval_episodes: Several = 250
+    tighten: Amount = 0.098  # the learner aims at τ − tighten
+    eval_every: Count = 20
+    eval_episodes: Several = 400
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -120,6 +120,11 @@ class MAPPO(Learner):
     def new_critic(self) -> Critic:
         sizes = self.task.view_size, self.env.state().shape[-1], 1 + len(self.task.thresholds)
         return Critic(*sizes, self.config.hidden_critic, self.config.centralized)
+
+    @property
+    def price_of_cost(self) -> np.ndarray:
+        """λ (m,) now."""
+        return self.multipliers.values
 
     @property
     def std(self) -> float:
