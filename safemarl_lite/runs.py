@@ -208,10 +208,10 @@ def train(
     folder = Path(folder)
     _check(task, config, seed, stop)
     state = _resumed(folder, (seed, task, config)) if resume else _unused(folder)
-    world, learning, held_out = np.random.SeedSequence(seed).spawn(3)
+    *seeds, held_out = np.random.SeedSequence(seed).spawn(3)
     eval_seed = int(held_out.generate_state(1)[0])
     learner_type = next(LEARNERS[c] for c in type(config).__mro__ if c in LEARNERS)
-    with Pair(learner_type, task, config, world, learning, workers) as pair:
+    with Pair(learner_type, task, config, seeds, workers) as pair:
         learner = pair.learner
         best, rows = None, []
         if state is not None:
