@@ -108,7 +108,7 @@ class MAPPO(Learner):
         super().__init__(env, config, seed)
         self.half = half
         self.weights = [*self.actor.parameters(), *self.critic.parameters()]
-        self.optimizer = torch.optim.Adam(self.weights, lr=config.learning_rate, eps=1e-5)
+        self.optimizer = torch.optim.Adam(self.weights, eps=1e-5, fused=True)
         self.multipliers = Multipliers(
             aimed_at(self.task.thresholds, config.tighten / len(self.task.thresholds)),
             config.multiplier_rate,
