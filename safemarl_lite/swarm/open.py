@@ -38,9 +38,9 @@ class OpenTask(SwarmTask):
     kind: ClassVar[str] = "swarm-open"
     equivariant: ClassVar[bool] = True
 
-    entry_bonus: Amount = 2.0  # type: ignore[misc]
-    arrival_bonus: Amount = 3.0
-    margin: Positive = 0.25  # m, towards drones
+    entry_bonus: Amount = 4.0  # type: ignore[misc]
+    arrival_bonus: Amount = 10.0
+    margin: Positive = 0.2  # m, towards drones
     obstacle_margin: Positive = 0.6  # m
     n_neighbours: Natural = 5
     n_obstacles_seen: Natural = 3
