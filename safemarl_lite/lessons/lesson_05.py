@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import runs
 from ..evaluate import rollout
+from ..swarm import SwarmTask
 from ..swarm.tasks import AWAY
 from .exercise import Slip, ask, exercise, expect
 from .lesson_02 import flight
@@ -166,6 +167,13 @@ def show_generalisation(table):
     figure(fig, "Share of flights that arrive, and that stay clean, for 22 other tasks")
 
 
+def drawn_task(env):
+    """Start and goal that the first swarm of `env` has drawn, as a task to be shown."""
+    start, target = env.centre[0, 0], env.targets[0, 0]
+    return SwarmTask(n_drones=env.task.n_drones, n_obstacles=0, start=start, target=target,
+                     goal_radius=env.goal_radius[0, 0], horizon=env.task.horizon)  # fmt: skip
+
+
 def certificate(folder, seed=7):
     """The picture of a run: one held-out flight, and its training curves; a figure."""
     folder = Path(folder)
@@ -174,7 +182,7 @@ def certificate(folder, seed=7):
     kind = policy.task.kind
     with policy.task.vector_env(1, seed, autoreset=False) as env:
         flown = rollout(policy.act, env, record=True)
-        task = env.drawn_task() if kind == "swarm-any" else policy.task
+        task = drawn_task(env) if kind == "swarm-any" else policy.task
     fig = plt.figure(figsize=(10, 6.2), layout="constrained")
     top, bottom = fig.add_gridspec(2, 1, height_ratios=(1.7, 1))
     axis = fig.add_subplot(top, projection=None if kind == "navigation" else "3d")

@@ -57,14 +57,15 @@ def picture(swarm, width: int = 480, height: int = 320) -> np.ndarray:
     start, target = swarm.centre[0, 0], swarm.targets[0, 0]
     distance = np.linalg.norm(target - start)
     along = (target - start) / distance
+    size = max(distance, 3.5 * swarm.task.start_radius)  # of what is to be seen
     side = np.array([along[1], -along[0], 0.0]) if abs(along[2]) < 0.99 else np.array([0, -1.0, 0])
     middle = start + 0.52 * (target - start)
-    eye = middle + 1.3 * distance * side + [0, 0, 0.4 * distance]
+    eye = middle + 1.3 * size * side + [0, 0, 0.4 * size]
     for dot, ring in zip(swarm.look["dots"], rings(), strict=True):
         at = target + swarm.goal_radius[0] * ring
         bullet.resetBasePositionAndOrientation(dot, at.tolist(), (0, 0, 0, 1), client)
     seen = bullet.computeViewMatrix(eye.tolist(), middle.tolist(), [0, 0, 1])
-    lens = bullet.computeProjectionMatrixFOV(44, width / height, 0.1, 10 * distance)
+    lens = bullet.computeProjectionMatrixFOV(44, width / height, 0.1, 10 * size)
     light = {"shadow": 0, "lightDirection": [-6, 4, 20], "renderer": bullet.ER_TINY_RENDERER}
     shot = bullet.getCameraImage(width, height, seen, lens, physicsClientId=client, **light)
     return np.reshape(shot[2], (height, width, 4))[..., :3].astype(np.uint8)
