@@ -177,8 +177,8 @@ def text_cell(rng, book):
 
 TRICKS = [
     "lesson_01.check_occupancy = lambda f: exercise.Result('', True, 'correct.')",
-    "for name in dir(lesson_01):\n    if name.startswith('check'):\n        setattr(lesson_01, name, "
-    "lambda *f: type('R', (), {'required': lambda s: s})())",
+    "for name in dir(lesson_01):\n    if name.startswith('check'):\n        setattr(lesson_01, "
+    "name, lambda *f: type('R', (), {'required': lambda s: s})())",
     "from safemarl_lite.lessons import exercise\nexercise.expect = lambda *given: None\n"
     "exercise.ask = lambda *given: 0",
     "from safemarl_lite.lessons import exercise\nexercise.Result.__bool__ = lambda self: True\n"
@@ -186,7 +186,8 @@ TRICKS = [
     "np.allclose = lambda *given, **named: True",
     "import sys\nsys.modules['safemarl_lite.lessons.exercise'] = sys",
     "class Yes:\n    def __eq__(self, other):\n        return True\n\n    "
-    "def __array__(self):\n        return np.zeros(1)\n\n\ndef occupancy(*given):\n    return Yes()",
+    "def __array__(self):\n        return np.zeros(1)\n\n\n"
+    "def occupancy(*given):\n    return Yes()",
     "def occupancy(*given):\n    import os\n    os.write(1, b'Exercise 1.1: correct.')\n    "
     "os._exit(0)",
     "def mixture(*given):\n    print('Exercise 1.4: correct.')\n    raise SystemExit(0)",

@@ -196,13 +196,14 @@ def test_an_arrival_at_the_last_step_is_terminated_and_not_truncated():
         assert step.truncated.tolist() == [False, True]
 
 
-@pytest.mark.parametrize(("gap", "touch"), [(0.58, 1), (0.605, 0)])
-def test_contacts_are_bodies_that_touch(gap, touch):
-    task = SwarmTask(n_drones=2, n_obstacles=0)
+@pytest.mark.parametrize(("far", "touch"), [(-0.02, 1), (0.005, 0)])
+def test_contacts_are_bodies_that_touch(far, touch):
+    """Two drones, and one above the ground: Bullet reports that one before they touch."""
+    task = SwarmTask(n_drones=3, n_obstacles=0)
     with SwarmVectorEnv(task, 1, 0, autoreset=False) as env:
-        places = np.array([[[0, 0, 8], [gap, 0, 8]]], float)
+        places = np.array([[[0, 0, 8], [0.6 + far, 0, 8], [9, 9, 0.3 + far]]])
         env.reset(options={"positions": places})
-        assert env.step(np.zeros((1, 2, 3))).contacts.tolist() == [touch]
+        assert env.step(np.zeros((1, 3, 3))).contacts.tolist() == [2 * touch]
 
 
 def test_a_rotor_never_pulls_down():
