@@ -9,11 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from lesson_pages import EXERCISES, PAGES, cells, check, solution
+from lesson_pages import EXERCISES, PAGES, ROOT, cells, check, functions, solution
 
 from safemarl_lite.__main__ import main
 from safemarl_lite.lessons import assignment, exercise, lesson_01
@@ -407,24 +406,26 @@ def test_nbgrader_survives_mutilated_notebooks(course, handed_out):
             assert points is not None and points <= POINTS["1.1"] + POINTS["1.4"], student
 
 
+def test_the_teachers_table_adds_up():
+    page = (ROOT / "notebooks/TEACHERS.md").read_text()
+    rows = re.findall(r"(?m)^\| [\d, ]+ \| (?:00, )?(\d\d) \| (\d+) \| (\d+) \|", page)
+    assert [lesson for lesson, *_ in rows] == list(PAGES)
+    for lesson, minutes, own in rows:
+        assert int(own) == sum(e.minutes for e in EXERCISES.values() if e.number[0] == lesson[1])
+        assert int(own) < int(minutes)
+    slips = re.findall(r"(?m)^\| (\d\.\d(?:, \d\.\d)*) \|", page)
+    assert len(slips) >= 12 and set(", ".join(slips).split(", ")) <= set(EXERCISES)
+
+
 def test_otter_grades_with_the_same_checks(tmp_path):
     """The paragraph of the teachers' page: a test file whose case calls the check."""
     otter = pytest.importorskip("otter")
-    page = (Path(__file__).parents[1] / "notebooks/TEACHERS.md").read_text()
+    page = (ROOT / "notebooks/TEACHERS.md").read_text()
     code = re.search(r"(?s)```python\n(from otter.*?)```", page).group(1)
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests/q11.py").write_text(code)
-    (right,), grader = (
-        [exercise_functions("1.1")],
-        otter.Notebook(tests_dir=str(tmp_path / "tests")),
-    )
+    (right,) = functions("1.1", solution("1.1"))
+    grader = otter.Notebook(tests_dir=str(tmp_path / "tests"))
     for function, passes in ((right, True), (lambda *given: 0.0, False)):
-        space = {"occupancy": function}
-        result = grader.check("q11", global_env=space)
+        result = grader.check("q11", global_env={"occupancy": function})
         assert (result.grade == 1) == passes
-
-
-def exercise_functions(number):
-    from lesson_pages import functions
-
-    return functions(number, solution(number))[0]
