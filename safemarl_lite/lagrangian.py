@@ -37,9 +37,14 @@ def gae(
     if not signal.shape == values.shape == next_values.shape:
         shapes = [tuple(x.shape) for x in (signal, values, next_values)]
         raise ValueError(f"signal, values and next_values must have one shape, got {shapes}")
-    flat = (*terminated.shape, *[1] * (signal.dim() - terminated.dim()))
-    goes_on = 1.0 - torch.as_tensor(terminated, dtype=signal.dtype).reshape(flat)
-    carries = 1.0 - torch.as_tensor(ended, dtype=signal.dtype).reshape(flat)
+    if not (0 <= discount <= 1 and 0 <= trace <= 1):
+        raise ValueError(f"discount and trace lie in [0, 1], got {discount} and {trace}")
+
+    def unless(mask):
+        mask = torch.as_tensor(mask, dtype=signal.dtype)
+        return 1.0 - mask.reshape(*mask.shape, *[1] * (signal.dim() - mask.dim()))
+
+    goes_on, carries = unless(terminated), unless(ended)
     delta = signal + discount * goes_on * next_values - values
     advantage = torch.zeros_like(signal)
     ahead = torch.zeros_like(signal[0])
@@ -129,5 +134,9 @@ class Multipliers:
         return {name: getattr(self, name).tolist() for name in ("integral", "previous", "values")}
 
     def load_state_dict(self, state: dict[str, list[float]]) -> None:
-        for name, value in state.items():
-            setattr(self, name, np.array(value))
+        for name in ("integral", "previous", "values"):
+            value = np.array(state[name], float)
+            valid = (value >= 0) & (value < np.inf) | (name == "previous")
+            if value.shape != self.thresholds.shape or not valid.all():
+                raise ValueError(f"{name} of the multipliers is {value}")
+            setattr(self, name, value)
