@@ -144,7 +144,8 @@ class MAPPO(Learner):
 
     def price(self, data: Data, costs: list[float], values: Tensor, after: Tensor) -> np.ndarray:
         """Move λ by the estimates Ĵ_c (m,) → the price (m,) that the policy pays."""
-        if self.config.algo == "mappo-lagrangian" and self.iteration >= self.config.hold:
+        still = self.config.algo in ("mappo", "mappo-fixed-penalty")
+        if not still and self.iteration >= self.config.hold:
             self.multipliers.update(costs)
         return self.multipliers.values
 

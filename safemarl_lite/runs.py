@@ -23,11 +23,17 @@ from .as_printed import PrintedConfig, PrintedMAPPO
 from .evaluate import evaluate
 from .macaac import MACAAC, MACAACConfig
 from .mappo import MAPPO, MAPPOConfig
+from .mappo_statewise import StatewiseConfig, StatewiseMAPPO
 from .navigation import NavigationTask
 from .swarm import InfeasibleTask, SwarmTask
 
 TASKS = {task.kind: task for task in (SwarmTask, NavigationTask)}
-LEARNERS = {MAPPOConfig: MAPPO, PrintedConfig: PrintedMAPPO, MACAACConfig: MACAAC}
+LEARNERS = {
+    MAPPOConfig: MAPPO,
+    StatewiseConfig: StatewiseMAPPO,
+    PrintedConfig: PrintedMAPPO,
+    MACAACConfig: MACAAC,
+}
 UNPRICED = ("mappo", "maac")  # learners without λ: their checkpoints are ranked by return alone
 Config = MAPPOConfig | MACAACConfig
 Task = SwarmTask | NavigationTask

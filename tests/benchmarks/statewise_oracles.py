@@ -1,0 +1,174 @@
+"""State-wise optima of small CMDPs against brute force: `statewise_oracles.py [count]`.
+
+Every problem has 2 or 3 states and 2 actions, so that all stationary policies are the points of a
+square or a cube: a grid, refined around its 8 best feasible points, finds the optimum without any
+theory. With 60 problems it writes `figures/07_statewise.json`.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize
+
+from safemarl_lite import cmdp as C
+from safemarl_lite import statewise as W
+from safemarl_lite.lessons.tasks import random_cmdp
+
+TABLE = Path(__file__).parents[2] / "figures/07_statewise.json"
+ENOUGH = 1e-4  # of J_r and of V^c: counts as the same
+
+
+def problems(count, seed=0):
+    """Random CMDPs whose τ lies between the least worst cost and that of the best free policy."""
+    for child in np.random.SeedSequence(seed).spawn(count):
+        rng = np.random.default_rng(child)
+        cmdp = random_cmdp(rng, int(rng.integers(2, 4)), 2, 1)
+        low, high = (
+            C.evaluate(cmdp, C.best_response(cmdp, f)).v_c.max()
+            for f in (-cmdp.costs[0], cmdp.reward)
+        )
+        yield cmdp.with_thresholds(low + rng.uniform(0.2, 0.8) * (high - low))
+
+
+def grid_values(cmdp, first):
+    """J_r (K,) and V^c (K, S) of the policies that take action 0 with probability `first` (K, S)."""
+    policies = np.stack([first, 1 - first], -1)
+    bellman = np.eye(len(cmdp.start)) - cmdp.discount * np.einsum(
+        "ksa,sat->kst", policies, cmdp.transition
+    )
+    signals = np.einsum("ksa,nsa->ksn", policies, [cmdp.reward, cmdp.costs[0]])
+    values = np.linalg.solve(bellman, signals)
+    return values[..., 0] @ cmdp.start, values[..., 1]
+
+
+def brute_force(cmdp):
+    """Best J_r of a grid of policies that is refined around its best points, and that policy."""
+    S = len(cmdp.start)
+    size = {2: 201, 3: 41}[S]
+
+    def feasible(first):
+        J, V = grid_values(cmdp, first)
+        return np.where((V <= cmdp.thresholds[0] + 1e-9).all(1), J, -np.inf)
+
+    def box(n):
+        return np.stack(np.meshgrid(*[np.linspace(-1, 1, n)] * S, indexing="ij"), -1).reshape(-1, S)
+
+    coarse = (box(size) + 1) / 2
+    value, fine, best = feasible(coarse), box(9), (-np.inf, None)
+    for first in coarse[np.argsort(-value)[:8]]:
+        width, reached = 1 / (size - 1), -np.inf
+        for _ in range(60):
+            near = np.clip(first + width * fine, 0, 1)
+            values = feasible(near)
+            if values.max() > reached + 1e-13:
+                reached, first = values.max(), near[values.argmax()]
+            else:
+                width /= 2
+        best = max(best, (reached, tuple(first)))
+    return best
+
+
+def nonlinear(cmdp, starts=8):
+    """The same by sequential quadratic programming, from several starts, with exact gradients."""
+    (S, A), τ, rng = cmdp.reward.shape, cmdp.thresholds[0], np.random.default_rng(0)
+    safe, best = C.best_response(cmdp, -cmdp.costs[0]), -np.inf
+
+    def visits(π):
+        return np.linalg.inv(np.eye(S) - cmdp.discount * np.einsum("sa,sat->st", π, cmdp.transition))
+
+    def solved(x):
+        π = x.reshape(S, A)
+        V = visits(π) @ np.stack([(π * f).sum(1) for f in (cmdp.reward, cmdp.costs[0])], 1)
+        Q = [f + cmdp.discount * cmdp.transition @ v for f, v in
+             zip((cmdp.reward, cmdp.costs[0]), V.T, strict=True)]  # fmt: skip
+        return visits(π), V, Q
+
+    def objective(x):
+        M, V, Q = solved(x)
+        return -cmdp.start @ V[:, 0], -((cmdp.start @ M)[:, None] * Q[0]).ravel()
+
+    def slope(x):
+        M, _, Q = solved(x)
+        return -(M[:, :, None] * Q[1]).reshape(S, S * A)
+
+    rules = [
+        {"type": "ineq", "fun": lambda x: τ - solved(x)[1][:, 1], "jac": slope},
+        {"type": "eq", "fun": lambda x: x.reshape(S, A).sum(1) - 1},
+    ]
+    for k in range(starts):
+        x = 0.5 * safe + 0.5 * rng.dirichlet(np.ones(A), S) if k else 0.9 * safe + 0.1 / A
+        settings = {"bounds": [(0, 1)] * (S * A), "options": {"maxiter": 300, "ftol": 1e-12}}
+        found = minimize(objective, x.ravel(), jac=True, method="SLSQP", constraints=rules, **settings)
+        π = np.clip(found.x, 0, None).reshape(S, A)
+        exact = C.evaluate(cmdp, π / π.sum(1, keepdims=True))
+        if exact.v_c.max() <= τ + 1e-7:
+            best = max(best, exact.J_r)
+    return best
+
+
+def mixed_in_one_state(cmdp, weights):
+    """Whether the policies of a mixture (A^S,) differ in at most one state."""
+    S, A = cmdp.reward.shape
+    used = np.array(np.unravel_index(np.flatnonzero(weights > 1e-9), [A] * S))
+    return bool((np.ptp(used, axis=1) > 0).sum() <= 1)
+
+
+def measure(cmdp):
+    """Optimum, dual value, and where primal–dual with and without the carried price ends."""
+    best, (dual, _, weights) = brute_force(cmdp)[0], W.dual_optimum(cmdp)
+    row = {"optimum": best, "nonlinear": nonlinear(cmdp), "dual": dual}
+    row |= {"expectation": C.solve_lp(cmdp).value, "one_state": mixed_in_one_state(cmdp, weights)}
+    for name, carry in ("carried", True), ("local", False):
+        point = W.primal_dual(cmdp, carry=carry)
+        off = point.exact.J_r - max(best, row["nonlinear"])
+        excess, _, gain = point.errors(cmdp.thresholds[0])
+        row[name] = {"off": off, "excess": excess, "gain": gain}
+    return row
+
+
+def reached(row, name):
+    """Whether a method ended at the optimum: value and budget within `ENOUGH`."""
+    return abs(row[name]["off"]) <= ENOUGH and row[name]["excess"] <= ENOUGH
+
+
+def main(count=60):
+    rows = []
+    for cmdp in problems(count):
+        rows.append(measure(cmdp))
+        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    best = np.array([max(row["optimum"], row["nonlinear"]) for row in rows])
+    gap = np.array([row["dual"] for row in rows]) - best
+    table = {
+        "problems": count,
+        "brute force and nonlinear programming differ by at most": max(
+            abs(row["optimum"] - row["nonlinear"]) for row in rows
+        ),
+        "dual below the optimum by at most": max(0.0, -gap.min()),
+        "with a gap": int((gap > ENOUGH).sum()),
+        "largest gap": gap.max(),
+        "largest gap, mixture in one state": max(
+            g for g, row in zip(gap, rows, strict=True) if row["one_state"]
+        ),
+        "mixture in one state": sum(row["one_state"] for row in rows),
+        "carried price at the optimum": sum(reached(row, "carried") for row in rows),
+        "of those with a gap": sum(
+            reached(row, "carried") for g, row in zip(gap, rows, strict=True) if g > ENOUGH
+        ),
+        "price at the state alone at the optimum": sum(reached(row, "local") for row in rows),
+        "state alone: settles within the budget, below the optimum": sum(
+            row["local"]["excess"] <= ENOUGH and row["local"]["off"] < -ENOUGH for row in rows
+        ),
+        "state alone: over the budget": sum(row["local"]["excess"] > ENOUGH for row in rows),
+        "carried: over the budget": sum(row["carried"]["excess"] > ENOUGH for row in rows),
+    }
+    for name, value in table.items():
+        print(f"  {name:60s} {value:.3g}")
+    if count == 60:
+        TABLE.write_text(json.dumps(table, indent=1) + "\n")
+    return rows
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 60)
