@@ -2,27 +2,19 @@
 
     max_π J_r(π)   subject to   V^c_π(s) ≤ τ   for all s, π stationary
 
-Notebook: `07_scaling_and_guarantees`; symbols as in `cmdp.py`, and M = (I − γ P_π)^{-1}, so that
-M(s,s') counts the discounted visits to s' of a flight that begins in s, and μ = ρ M those of the
-flights that are flown. λ(s) ≥ 0 is the multiplier of the constraint at s, one for each state.
+Notebook: `07_scaling_and_guarantees`; symbols as in `cmdp.py`. M = (I − γ P_π)^{-1}: M(s,s') counts
+the discounted visits to s' of a flight from s, and μ = ρ M those of the flights that are flown.
+λ(s) ≥ 0 is the multiplier of the constraint at s. There is no linear programme in the occupancy:
+values from several starts belong to several occupancies, which share a policy and no linear map.
 
-There is no linear programme in the occupancy: V^c from another start belongs to another occupancy,
-and the two share the *policy*, not a linear map. What holds instead:
-
-    feasible    some π meets all constraints iff the policy of least cost does (it is least
-                everywhere at once)
+    feasible    some π meets all constraints iff the one of least cost does, least everywhere at once
     stationary  where no small change helps, π(·|s) maximises A^r − Λ(s) A^c with the *carried* price
                 Λ(s) = Σ_s' λ(s') M(s',s) / μ(s): an action is charged for every constrained state
                 that a flight came through on its way here, not for s alone
-    dual        at fixed λ the Lagrangian has a deterministic maximiser, so that the dual value is
-                the best *mixture* of deterministic policies, drawn once and kept. It bounds J_r
-                from above; a mixture that keeps the budget at every start may break it on the way
 
-Sources: Dadashi et al. 2019 (values along a change in one state lie on a line); Ma et al. 2021 (the
-multiplier network λ(s), charged at s alone); Chow et al. 2018 (Lyapunov functions, an inner bound).
+Sources: Achiam et al. 2017 (the linear model of a policy step); Ma et al. 2021 (λ(s), charged at s).
 """
 
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +29,6 @@ from .cmdp import (
     policy_matrix,
     state_values,
 )
-from .lagrangian import Multipliers
 
 
 class InfeasibleStates(ValueError):
@@ -63,9 +54,11 @@ def least_costs(cmdp: TabularCMDP) -> np.ndarray:
 
 
 def carried(cmdp: TabularCMDP, policy: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Σ_s' w(s') M(s',s), (S,): visits of flights begun with weights w(s'), ρ or λ."""
-    bellman = np.eye(len(weights)) - cmdp.discount * policy_matrix(cmdp, policy)
-    return np.linalg.solve(bellman.T, weights)
+    """Λ(s) = Σ_s' λ(s') M(s',s) / μ(s) of weights λ, (S,): ∞ where no flight comes but a price
+    does, NaN where neither does and the policy is free."""
+    M = np.linalg.inv(np.eye(len(weights)) - cmdp.discount * policy_matrix(cmdp, policy))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (weights @ M) / (cmdp.start @ M)
 
 
 class StatewisePoint(NamedTuple):
@@ -79,8 +72,8 @@ class StatewisePoint(NamedTuple):
     def errors(self, threshold: float) -> tuple[float, float, float]:
         """How far from first-order optimal: excess over τ, λ(s)·(τ − V^c(s)), what an action gains.
 
-        The last weighs each state by μ + λM and divides by 1 + Λ(s). Zero is necessary for an
-        optimum and, without convexity, not sufficient.
+        The last is the largest (A^r − Λ A^c)/(1 + Λ). Zero is necessary for an optimum and, without
+        convexity, not sufficient.
         """
         spare = threshold - self.exact.v_c[0]
         gain = _gain(self.exact, self.prices)
@@ -88,62 +81,48 @@ class StatewisePoint(NamedTuple):
 
 
 def _gain(exact, prices):
-    """(A^r − Λ(s) A^c) / (1 + Λ(s)), (S,A); Λ = ∞ where only the price's flights come."""
+    """(A^r − Λ(s) A^c) / (1 + Λ(s)), (S,A); −A^c where Λ = ∞, 0 where Λ is 0/0."""
     share = (1 / (1 + prices))[:, None]
-    return share * exact.a_r - (1 - share) * exact.a_c[0]
+    return np.nan_to_num(share * exact.a_r - (1 - share) * exact.a_c[0])
 
 
-def primal_dual(
-    cmdp: TabularCMDP,
-    steps: int = 5_000,
-    rate: float = 0.2,
-    proportional: float = 5.0,
-    carry: bool = True,
-    tolerance: float = 1e-7,
-) -> StatewisePoint:
-    """π by natural policy gradient against λ(s) by `Multipliers`, one for each state; exact values.
+def solve_states(cmdp: TabularCMDP, steps: int = 200, width: float = 0.5) -> StatewisePoint:
+    """A first-order optimal π and its λ(s), by successive linear programmes; starts from safety.
 
-        λ(s) ← PI rule on (1 − γ)(V^c(s) − τ)
-        θ(s,·) ← θ(s,·) + 3 (A^r − Λ(s) A^c) / (1 + Λ(s)),   π = softmax(θ)
+    Each programme replaces V by its slope in π, the performance difference with the old visits:
 
-    `carry=False` charges λ(s) at s alone, in place of the carried Λ(s). Starts from the uniform
-    policy; stops after `steps`, or where `errors` are within `tolerance`. Raises
-    `InfeasibleStates`.
+        max_π′ Σ_s μ(s) π′(·|s)·A^r(s,·) − big·z   subject to
+        V^c(s) + Σ_s' M(s,s') π′(·|s')·A^c(s',·) ≤ τ + z   for all s,   |π′ − π| ≤ width
+
+    The step is kept if J_r − big · excess rises, else `width` is halved. λ are the programme's
+    multipliers. Without convexity another start may end elsewhere. Raises `InfeasibleStates`.
     """
     least_costs(cmdp)
-    scale, logits = 1 - cmdp.discount, np.zeros_like(cmdp.reward)
-    λ = Multipliers(np.repeat(cmdp.thresholds, len(logits)) * scale, rate, 0.0, proportional)
-    for step in range(steps):
-        policy = np.exp(logits)
-        policy /= policy.sum(1, keepdims=True)
-        exact = evaluate(cmdp, policy)
-        prices = λ.update(exact.v_c[0] * scale)
-        if carry:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                prices = carried(cmdp, policy, prices) / exact.occupancy.sum(1)
-            prices = np.nan_to_num(prices, posinf=np.inf)  # 0/0: a state that nobody reaches
-        point = StatewisePoint(policy, λ.values, prices, exact)
-        if step % 200 == 0 and max(point.errors(cmdp.thresholds[0])) <= tolerance:
+    (S, A), τ, z = cmdp.reward.shape, cmdp.thresholds[0], np.eye(cmdp.reward.size + 1)[-1]
+
+    def merit(exact):
+        return exact.J_r - big * max(exact.v_c[0].max() - τ, 0)
+
+    policy = best_response(cmdp, -cmdp.costs[0])
+    exact, λ, big = evaluate(cmdp, policy), np.zeros(S), 1.0
+    for _ in range(steps):
+        M = np.linalg.inv(np.eye(S) - cmdp.discount * policy_matrix(cmdp, policy))
+        slopes = (M[:, :, None] * exact.a_c[0]).reshape(S, S * A)
+        aim = big * z - np.append(((cmdp.start @ M)[:, None] * exact.a_r).ravel(), 0)
+        near = np.stack([policy - width, policy + width], -1).clip(0, 1).reshape(-1, 2)
+        found = linprog(
+            aim, np.c_[slopes, -np.ones(S)], τ - exact.v_c[0],
+            np.c_[np.repeat(np.eye(S), A, axis=1), np.zeros(S)], np.ones(S),
+            [*map(tuple, near), (0, None)], options=HIGHS,
+        )  # fmt: skip
+        moved = np.maximum(found.x[:-1].reshape(S, A), 0)
+        moved /= moved.sum(1, keepdims=True)
+        to, λ = evaluate(cmdp, moved), np.maximum(-found.ineqlin.marginals, 0)
+        big *= 4 if found.x[-1] > 1e-9 else 1  # dearer than Σ λ(s): z is for rounding only
+        if merit(to) > merit(exact):
+            policy, exact, width = moved, to, min(2 * width, 1)
+        else:
+            width /= 2
+        if width < 1e-9:
             break
-        logits = logits + 3 * _gain(exact, prices)
-        logits = np.maximum(logits - logits.max(1, keepdims=True), -15)
-    return point
-
-
-def dual_optimum(cmdp: TabularCMDP) -> tuple[float, np.ndarray, np.ndarray]:
-    """min_λ max_π J_r − Σ_s λ(s)(V^c(s) − τ) → its value, λ (S,), the mixture's weights (A^S,).
-
-    A linear programme over all A^S deterministic policies (in the order of `itertools.product`):
-    max_w Σ_k w_k J_r^k subject to Σ_k w_k V^c_k(s) ≤ τ, Σ w = 1, w ≥ 0. Raises `InfeasibleStates`.
-    """
-    least_costs(cmdp)
-    S, A = cmdp.reward.shape
-    choices = np.eye(A)[list(product(range(A), repeat=S))]  # (A^S, S, A)
-    exact = [evaluate(cmdp, policy) for policy in choices]
-    J, V = np.array([e.J_r for e in exact]), np.array([e.v_c[0] for e in exact])
-    rows, sides = V.T, np.repeat(cmdp.thresholds, S)
-    one = {"A_eq": np.ones((1, len(J))), "b_eq": [1]}
-    result = linprog(-J, rows, sides, **one, method="highs", options=HIGHS)
-    if result.status != 0:
-        raise RuntimeError(f"the linear programme failed: {result.message}")
-    return float(-result.fun), np.maximum(-result.ineqlin.marginals, 0), result.x
+    return StatewisePoint(policy, λ, carried(cmdp, policy, λ), exact)

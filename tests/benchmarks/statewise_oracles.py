@@ -7,13 +7,15 @@ theory. With 60 problems it writes `figures/07_statewise.json`.
 
 import json
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import linprog, minimize
 
 from safemarl_lite import cmdp as C
 from safemarl_lite import statewise as W
+from safemarl_lite.lagrangian import Multipliers
 from safemarl_lite.lessons.tasks import random_cmdp
 
 TABLE = Path(__file__).parents[2] / "figures/07_statewise.json"
@@ -108,6 +110,60 @@ def nonlinear(cmdp, starts=8):
     return best
 
 
+def primal_dual(
+    cmdp: C.TabularCMDP,
+    steps: int = 5_000,
+    rate: float = 0.2,
+    proportional: float = 5.0,
+    carry: bool = True,
+    tolerance: float = 1e-7,
+) -> W.StatewisePoint:
+    """π by natural policy gradient against λ(s) by `Multipliers`, one for each state; exact values.
+
+        λ(s) ← PI rule on (1 − γ)(V^c(s) − τ)
+        θ(s,·) ← θ(s,·) + 3 (A^r − Λ(s) A^c) / (1 + Λ(s)),   π = softmax(θ)
+
+    `carry=False` charges λ(s) at s alone, in place of the carried Λ(s). Starts from the uniform
+    policy; stops after `steps`, or where `errors` are within `tolerance`. Raises
+    `InfeasibleStates`.
+    """
+    W.least_costs(cmdp)
+    scale, logits = 1 - cmdp.discount, np.zeros_like(cmdp.reward)
+    λ = Multipliers(np.repeat(cmdp.thresholds, len(logits)) * scale, rate, 0.0, proportional)
+    for step in range(steps):
+        policy = np.exp(logits)
+        policy /= policy.sum(1, keepdims=True)
+        exact = C.evaluate(cmdp, policy)
+        prices = λ.update(exact.v_c[0] * scale)
+        if carry:
+            prices = W.carried(cmdp, policy, prices)
+        point = W.StatewisePoint(policy, λ.values, prices, exact)
+        if step % 200 == 0 and max(point.errors(cmdp.thresholds[0])) <= tolerance:
+            break
+        logits = logits + 3 * W._gain(exact, prices)
+        logits = np.maximum(logits - logits.max(1, keepdims=True), -15)
+    return point
+
+
+def dual_optimum(cmdp: C.TabularCMDP) -> tuple[float, np.ndarray, np.ndarray]:
+    """min_λ max_π J_r − Σ_s λ(s)(V^c(s) − τ) → its value, λ (S,), the mixture's weights (A^S,).
+
+    A linear programme over all A^S deterministic policies (in the order of `itertools.product`):
+    max_w Σ_k w_k J_r^k subject to Σ_k w_k V^c_k(s) ≤ τ, Σ w = 1, w ≥ 0. Raises `InfeasibleStates`.
+    """
+    W.least_costs(cmdp)
+    S, A = cmdp.reward.shape
+    choices = np.eye(A)[list(product(range(A), repeat=S))]  # (A^S, S, A)
+    exact = [C.evaluate(cmdp, policy) for policy in choices]
+    J, V = np.array([e.J_r for e in exact]), np.array([e.v_c[0] for e in exact])
+    rows, sides = V.T, np.repeat(cmdp.thresholds, S)
+    one = {"A_eq": np.ones((1, len(J))), "b_eq": [1]}
+    result = linprog(-J, rows, sides, **one, method="highs", options=C.HIGHS)
+    if result.status != 0:
+        raise RuntimeError(f"the linear programme failed: {result.message}")
+    return float(-result.fun), np.maximum(-result.ineqlin.marginals, 0), result.x
+
+
 def mixed_in_one_state(cmdp, weights):
     """Whether the policies of a mixture (A^S,) differ in at most one state."""
     S, A = cmdp.reward.shape
@@ -117,11 +173,11 @@ def mixed_in_one_state(cmdp, weights):
 
 def measure(cmdp):
     """Optimum, dual value, and where primal–dual with and without the carried price ends."""
-    best, (dual, _, weights) = brute_force(cmdp)[0], W.dual_optimum(cmdp)
+    best, (dual, _, weights) = brute_force(cmdp)[0], dual_optimum(cmdp)
     row = {"optimum": best, "nonlinear": nonlinear(cmdp), "dual": dual}
     row |= {"expectation": C.solve_lp(cmdp).value, "one_state": mixed_in_one_state(cmdp, weights)}
     for name, carry in ("carried", True), ("local", False):
-        point = W.primal_dual(cmdp, carry=carry)
+        point = primal_dual(cmdp, carry=carry)
         off = point.exact.J_r - max(best, row["nonlinear"])
         excess, _, gain = point.errors(cmdp.thresholds[0])
         row[name] = {"off": off, "excess": excess, "gain": gain}
