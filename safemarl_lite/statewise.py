@@ -7,12 +7,12 @@ the discounted visits to s' of a flight from s, and μ = ρ M those of the fligh
 λ(s) ≥ 0 is the multiplier of the constraint at s. There is no linear programme in the occupancy:
 values from several starts belong to several occupancies, which share a policy and no linear map.
 
-    feasible    some π meets all constraints iff the one of least cost does, least everywhere at once
-    stationary  where no small change helps, π(·|s) maximises A^r − Λ(s) A^c with the *carried* price
-                Λ(s) = Σ_s' λ(s') M(s',s) / μ(s): an action is charged for every constrained state
-                that a flight came through on its way here, not for s alone
+    feasible    some π meets all constraints iff the one of least cost does: it is least everywhere
+    stationary  where no small change helps, π(·|s) maximises A^r − Λ(s) A^c with the *carried*
+                price Λ(s) = Σ_s' λ(s') M(s',s) / μ(s): an action is charged for every constrained
+                state that a flight came through on its way here, not for s alone
 
-Sources: Achiam et al. 2017 (the linear model of a policy step); Ma et al. 2021 (λ(s), charged at s).
+Sources: Achiam et al. 2017 (the linear model of a step); Ma et al. 2021 (λ(s), charged at s).
 """
 
 from typing import NamedTuple

@@ -2,10 +2,10 @@
 
 Notebook: `07_scaling_and_guarantees`. A run is what `runs.train` and `runs.certify` make of a task,
 settings and a seed; it goes on from what its folder holds, so that a sweep may be stopped and
-called again. Here every run has a process of its own: a process that is killed costs what it had not
-saved, and the others do not notice (joblib's own process pool gives up all of them). On a cluster
-`backend="ray"` hands the runs to Ray through its joblib backend; Ray restarts a worker that was
-killed. The folders must lie where every machine of the cluster sees them.
+called again. Here every run has a process of its own: one that is killed costs what it had not
+saved, and the others do not notice (joblib's own pool of processes gives up all of them). On a
+cluster `backend="ray"` hands the runs to Ray through its joblib backend, and Ray restarts a killed
+worker. The folders must lie where every machine of the cluster sees them.
 """
 
 import json

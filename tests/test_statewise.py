@@ -1,4 +1,4 @@
-"""State-wise constraints against brute force, and the multiplier network against its step by hand."""
+"""State-wise constraints against brute force; the multiplier network against steps by hand."""
 
 from types import SimpleNamespace
 

@@ -35,7 +35,7 @@ def problems(count, seed=0):
 
 
 def grid_values(cmdp, first):
-    """J_r (K,) and V^c (K, S) of the policies that take action 0 with probability `first` (K, S)."""
+    """J_r (K,) and V^c (K, S) of policies, action 0 with probability `first` (K, S)."""
     policies = np.stack([first, 1 - first], -1)
     bellman = np.eye(len(cmdp.start)) - cmdp.discount * np.einsum(
         "ksa,sat->kst", policies, cmdp.transition
@@ -78,7 +78,8 @@ def nonlinear(cmdp, starts=8):
     safe, best = C.best_response(cmdp, -cmdp.costs[0]), -np.inf
 
     def visits(π):
-        return np.linalg.inv(np.eye(S) - cmdp.discount * np.einsum("sa,sat->st", π, cmdp.transition))
+        ahead = np.einsum("sa,sat->st", π, cmdp.transition)
+        return np.linalg.inv(np.eye(S) - cmdp.discount * ahead)
 
     def solved(x):
         π = x.reshape(S, A)
@@ -102,7 +103,8 @@ def nonlinear(cmdp, starts=8):
     for k in range(starts):
         x = 0.5 * safe + 0.5 * rng.dirichlet(np.ones(A), S) if k else 0.9 * safe + 0.1 / A
         settings = {"bounds": [(0, 1)] * (S * A), "options": {"maxiter": 300, "ftol": 1e-12}}
-        found = minimize(objective, x.ravel(), jac=True, method="SLSQP", constraints=rules, **settings)
+        settings |= {"method": "SLSQP", "constraints": rules}
+        found = minimize(objective, x.ravel(), jac=True, **settings)
         π = np.clip(found.x, 0, None).reshape(S, A)
         exact = C.evaluate(cmdp, π / π.sum(1, keepdims=True))
         if exact.v_c.max() <= τ + 1e-7:
