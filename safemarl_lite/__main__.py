@@ -1,4 +1,4 @@
-"""The command line: `python -m safemarl_lite {train,sweep,evaluate,watch} …`; see `--help`.
+"""The command line: train, sweep, evaluate, watch, assignment; `--help` lists all fields.
 
 Bad input gets one line on stderr and exit code 2.
 """
@@ -18,6 +18,7 @@ from tyro.extras import SubcommandApp
 
 from . import runs
 from .as_printed import PrintedConfig
+from .lessons.assignment import Assignment
 from .macaac import MACAACConfig
 from .mappo import ON_NAVIGATION, MAPPOConfig
 from .mappo_statewise import StatewiseConfig
@@ -216,6 +217,7 @@ def parse(words: list[str]) -> Any:
         app.command(worlds, name=command.__name__.lower(), help=command.__doc__)
     app.command(Evaluate, name="evaluate")
     app.command(Watch, name="watch")
+    app.command(Assignment, name="assignment")
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

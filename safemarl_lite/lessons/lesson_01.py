@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from itertools import count
 
 import matplotlib.pyplot as plt
@@ -10,9 +9,10 @@ import numpy as np
 
 from .. import cmdp
 from ..cmdp import InfeasibleCMDP, solve_lp
-from .exercise import compare, random_task, run
+from .exercise import Slip, ask, exercise, expect, plain, random_task
 from .style import COST, NEUTRAL, PRICE, REWARD, THRESHOLD, figure
-from .tasks import RING, grid_world
+from .tasks import RING
+from .tasks import grid_world as grid_world
 
 
 def pareto_front(cmdp, thresholds):
@@ -203,22 +203,25 @@ def colleague_figure(table):
     figure(fig, "Three curves against the budget: value, reported cost, price")
 
 
-def check_occupancy(occupancy):
-    """Exercise 1.1: occupancy(transition, policy, start, discount) is the x (S,A) of the policy."""
-    task, policy = random_task(11), np.random.default_rng(0).dirichlet(np.ones(3), 5)
-    x, ahead = cmdp.occupancy(task, policy), 0.9 * cmdp.policy_matrix(task, policy)
-    backwards = np.linalg.solve(np.eye(5) - ahead, task.start)[:, None] * policy
+@exercise("1.1")
+def check_occupancy(rng, occupancy):
+    """occupancy(transition, policy, start, discount) is the x (S,A) of the policy."""
+    task = random_task(rng)
+    S, A = task.reward.shape
+    policy, γ = rng.dirichlet(np.ones(A), S), task.discount
+    x, ahead = cmdp.occupancy(task, policy), γ * cmdp.policy_matrix(task, policy)
+    backwards = np.linalg.solve(np.eye(S) - ahead, task.start)[:, None] * policy
     slips = {
-        "Ten times too small: this x sums to 1, ours to 1/(1 − γ).": 0.1 * x,
+        "This x sums to 1, ours to 1/(1 − γ).": (1 - γ) * x,
         "P_π is not transposed: the flow sums over the states it comes from.": backwards,
     }
-    answer = partial(occupancy, np.array(task.transition), policy, np.array(task.start), 0.9)
-    run("Exercise 1.1", lambda: compare(answer(), x, slips))
+    expect(ask(occupancy, task.transition, policy, task.start, γ), x, slips)
 
 
-def check_lp(occupancy_lp):
-    """Exercise 1.2: occupancy_lp(transition, reward, cost, threshold, start, discount) → x, λ*."""
-    task = random_task(12)
+@exercise("1.2")
+def check_lp(rng, occupancy_lp):
+    """occupancy_lp(transition, reward, cost, threshold, start, discount) → x, λ*."""
+    task = random_task(rng)
     best, free = solve_lp(task), cmdp.best_response(task, task.reward)
     worst = solve_lp(replace(task, reward=-task.reward)).occupancy
     slips = {
@@ -226,59 +229,58 @@ def check_lp(occupancy_lp):
         "The budget is ignored: that x is the unconstrained optimum.": cmdp.occupancy(task, free),
     }
     sign = {"The sign: marginals are ≤ 0, the price is their negative.": -best.multipliers[0]}
-    given = (task.transition, task.reward, task.costs[0], task.thresholds[0], task.start)
-
-    def check():
-        try:
-            x, price = occupancy_lp(*(np.array(part) for part in given), 0.9)
-            if np.size(x) < np.size(price):
-                return "The two results are swapped: x comes first, then the price."
-            x = np.reshape(x, best.occupancy.shape)  # a flat x is as good
-        except (AttributeError, TypeError) as error:
-            hint = "is γ in the flow, and does row s' collect what arrives at s'?"
-            return f"It stopped with “{error}”. Where linprog finds no x, `.x` is None: {hint}"
-        if np.isclose(x.sum(), 1):
-            return "This x sums to 1, ours to 1/(1 − γ): ρ stands in the flow as it is."
-        if not np.allclose(cmdp.flow_matrix(task) @ x.ravel(), task.start, atol=1e-6):
-            return "This x breaks (flow): row s' must collect what arrives at s'."
-        wrong = compare(x, best.occupancy, slips)
-        return wrong or compare(np.squeeze(price), best.multipliers[0], sign)
-
-    run("Exercise 1.2", check)
+    given = task.transition, task.reward, task.costs[0], task.thresholds[0], task.start
+    try:
+        x, price = map(plain, ask(occupancy_lp, *given, task.discount))
+        if x.size < price.size:
+            raise Slip("The two results are swapped: x comes first, then the price.")
+        x = x.reshape(best.occupancy.shape)  # a flat x is as good
+    except (AttributeError, TypeError, ValueError) as error:
+        hint = "where linprog finds no x, `.x` is None: is γ in the flow?"
+        raise Slip(f"No x and price: it stopped with “{error}”; {hint}") from None
+    if np.isclose(x.sum(), 1):
+        raise Slip("This x sums to 1, ours to 1/(1 − γ): ρ stands in the flow as it is.")
+    if not np.allclose(cmdp.flow_matrix(task) @ x.ravel(), task.start, atol=1e-5):
+        raise Slip("This x breaks (flow): row s' must collect what arrives at s'.")
+    expect(x, best.occupancy, slips)
+    expect(price, best.multipliers[0], sign)
 
 
-def check_price(price):
-    """Exercise 1.3: price(cost_of, threshold, high), where the cost falls to the budget."""
-    task = grid_world()
+@exercise("1.3")
+def check_price(rng, price):
+    """price(cost_of, threshold, high), where the cost falls to the budget."""
+    task, λ = random_task(rng), 20.0
+    at_zero = cmdp.dual_function(task, [0.0])[1].J_c[0]
+
+    def cost_of(λ):
+        if next(calls) == 400:
+            raise StopIteration
+        return cmdp.dual_function(task, np.ravel(λ))[1].J_c[0]
+
+    calls = count()
+    while cost_of(λ) > task.thresholds[0]:
+        λ *= 2
     slips = {
-        "It ran to the upper end: cost within the budget must move `high` down.": 20.0,
+        "It ran to the upper end: cost within the budget must move `high` down.": λ,
         "It ran to 0: cost above the budget must move `low` up.": 0.0,
     }
-
-    def check():
-        for threshold in (5.0, 0.5):  # a loose budget, then a binding one
-            calls = count()
-
-            def cost_of(λ, calls=calls):
-                if next(calls) == 400:
-                    raise StopIteration
-                return cmdp.dual_function(task, np.ravel(λ))[1].J_c[0]
-
-            try:
-                found = np.squeeze(price(cost_of, threshold, 20.0))
-            except StopIteration:
-                why = "the cost jumps over the budget and never equals it"
-                return f"It asked for 400 costs and did not end: {why}; stop when the gap is short."
-            if threshold == 5.0 and abs(found) > 1e-6:
-                return "With the loose budget 5 the price is 0: the fastest policy keeps it."
-        return compare(found, cmdp.solve_lp(task).multipliers[0], slips)
-
-    run("Exercise 1.3", check)
+    for loose in (True, False):
+        calls, budget = count(), at_zero + 0.1 if loose else task.thresholds[0]
+        try:
+            found = plain(ask(price, cost_of, budget, λ))
+        except StopIteration:
+            why = "the cost jumps over the budget and never equals it"
+            say = f"It asked for 400 costs and did not end: {why}; stop when the gap is short."
+            raise Slip(say) from None
+        if loose and (abs(found) > 1e-6).any():
+            raise Slip("With a loose budget the price is 0: the fastest policy keeps it.")
+    expect(found, solve_lp(task).multipliers[0], slips)
 
 
-def check_mixture(mixture):
-    """Exercise 1.4: mixture(x_fast, x_safe, cost, threshold), the policy that just keeps τ."""
-    task = random_task(14)
+@exercise("1.4")
+def check_mixture(rng, mixture):
+    """mixture(x_fast, x_safe, cost, threshold), the policy that just keeps τ."""
+    task = random_task(rng)
     cost, τ = task.costs[0], task.thresholds[0]
     fast, safe = (cmdp.best_response(task, f) for f in (task.reward, -cost))
     x, y = cmdp.occupancy(task, fast), cmdp.occupancy(task, safe)
@@ -289,5 +291,4 @@ def check_mixture(mixture):
         "The two weights are swapped.": swapped / swapped.sum(1, keepdims=True),
         "That is the mixed occupancy; divide each row by its sum.": mixed,
     }
-    right = mixed / mixed.sum(1, keepdims=True)
-    run("Exercise 1.4", lambda: compare(mixture(x, y, cost, τ), right, slips))
+    expect(ask(mixture, x, y, cost, τ), mixed / mixed.sum(1, keepdims=True), slips)
