@@ -191,41 +191,47 @@ def reached(row, name):
     return abs(row[name]["off"]) <= ENOUGH and row[name]["excess"] <= ENOUGH
 
 
+def summary(rows):
+    """Counts and largest differences over the rows of `measure`."""
+    best = [max(row["optimum"], row["nonlinear"]) for row in rows]
+    gaps = [row["dual"] - value for row, value in zip(rows, best, strict=True)]
+
+    def count(holds):
+        return sum(bool(holds(row, gap)) for row, gap in zip(rows, gaps, strict=True))
+
+    one = [gap for row, gap in zip(rows, gaps, strict=True) if row["one_state"]]
+    table = {
+        "problems": len(rows),
+        "brute force and nonlinear programming differ by at most": max(
+            abs(row["optimum"] - row["nonlinear"]) for row in rows
+        ),
+        "dual below the optimum by at most": max(0.0, -min(gaps)),
+        "with a gap": count(lambda row, gap: gap > ENOUGH),
+        "largest gap": max(gaps),
+        "mixture in one state": len(one),
+        "largest gap, mixture in one state": max(one),
+        "carried price at the optimum": count(lambda row, gap: reached(row, "carried")),
+        "of those with a gap": count(lambda row, gap: gap > ENOUGH and reached(row, "carried")),
+        "carried: over the budget": count(lambda row, gap: row["carried"]["excess"] > ENOUGH),
+        "price at the state alone at the optimum": count(lambda row, gap: reached(row, "local")),
+        "state alone: settles within the budget, below the optimum": count(
+            lambda row, gap: row["local"]["excess"] <= ENOUGH and row["local"]["off"] < -ENOUGH
+        ),
+        "state alone: over the budget": count(lambda row, gap: row["local"]["excess"] > ENOUGH),
+    }
+    return {name: x if isinstance(x, int) else float(x) for name, x in table.items()}
+
+
 def main(count=60):
     rows = []
     for cmdp in problems(count):
         rows.append(measure(cmdp))
         print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-    best = np.array([max(row["optimum"], row["nonlinear"]) for row in rows])
-    gap = np.array([row["dual"] for row in rows]) - best
-    table = {
-        "problems": count,
-        "brute force and nonlinear programming differ by at most": max(
-            abs(row["optimum"] - row["nonlinear"]) for row in rows
-        ),
-        "dual below the optimum by at most": max(0.0, -gap.min()),
-        "with a gap": int((gap > ENOUGH).sum()),
-        "largest gap": gap.max(),
-        "largest gap, mixture in one state": max(
-            g for g, row in zip(gap, rows, strict=True) if row["one_state"]
-        ),
-        "mixture in one state": sum(row["one_state"] for row in rows),
-        "carried price at the optimum": sum(reached(row, "carried") for row in rows),
-        "of those with a gap": sum(
-            reached(row, "carried") for g, row in zip(gap, rows, strict=True) if g > ENOUGH
-        ),
-        "price at the state alone at the optimum": sum(reached(row, "local") for row in rows),
-        "state alone: settles within the budget, below the optimum": sum(
-            row["local"]["excess"] <= ENOUGH and row["local"]["off"] < -ENOUGH for row in rows
-        ),
-        "state alone: over the budget": sum(row["local"]["excess"] > ENOUGH for row in rows),
-        "carried: over the budget": sum(row["carried"]["excess"] > ENOUGH for row in rows),
-    }
+    table = summary(rows)
     for name, value in table.items():
         print(f"  {name:60s} {value:.3g}")
     if count == 60:
         TABLE.write_text(json.dumps(table, indent=1) + "\n")
-    return rows
 
 
 if __name__ == "__main__":
