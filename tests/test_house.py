@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 CORE = [path for path in FILES if "lessons" not in path.parts]
 TREES = {path: ast.parse(path.read_text()) for path in FILES}
 LEARNERS = {"mappo", "macaac", "as_printed"}
-THEORY = {"cmdp", "lagrangian", "critics", "settings", "actors", "step", "parallel"}
+THEORY = {"cmdp", "lagrangian", "critics", "settings", "actors", "step", "parallel", "statewise"}
 
 
 def module(path):

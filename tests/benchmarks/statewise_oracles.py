@@ -214,7 +214,7 @@ def summary(rows):
         "of those with a gap": count(lambda row, gap: gap > ENOUGH and reached(row, "carried")),
         "carried: over the budget": count(lambda row, gap: row["carried"]["excess"] > ENOUGH),
         "price at the state alone at the optimum": count(lambda row, gap: reached(row, "local")),
-        "state alone: settles within the budget, below the optimum": count(
+        "state alone: ends within the budget, below the optimum": count(
             lambda row, gap: row["local"]["excess"] <= ENOUGH and row["local"]["off"] < -ENOUGH
         ),
         "state alone: over the budget": count(lambda row, gap: row["local"]["excess"] > ENOUGH),

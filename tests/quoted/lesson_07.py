@@ -1,6 +1,7 @@
 """The numbers that lesson 07 quotes, and where each comes from."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -55,6 +56,8 @@ def last():
 
 
 TASK = tasks.passage()
+ORACLES = (ROOT / "tests/benchmarks/statewise_oracles.py").read_text()
+STEPS = int(re.search(r"steps: int = ([\d_]+)", ORACLES)[1])
 QUOTED = {
     "title": {"16": lambda: 16, "128": lambda: 128, "0.3": lambda: TASK.thresholds[0]},
     "hides": {"0.1": lambda: TASK.costs.max(), "0.3": lambda: TASK.thresholds[0]},
@@ -78,9 +81,11 @@ QUOTED = {
     "price-answer": {
         "26": counted("price at the state alone at the optimum"),
         "60": counted("problems"),
-        "13": counted("state alone: settles within the budget, below the optimum"),
+        "13": counted("state alone: ends within the budget, below the optimum"),
         "21": counted("state alone: over the budget"),
         "49": counted("carried price at the optimum"),
+        "11": lambda: table()["problems"] - table()["carried price at the optimum"],
+        "5,000": lambda: STEPS,
         "53": counted("mixture in one state"),
     },
     "ex-2-end": {"12": lambda: 4 + 8},
