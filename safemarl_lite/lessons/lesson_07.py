@@ -63,11 +63,13 @@ def draw_feasible(task, best, expected):
     left.contourf(p, p, (worst <= τ).T, [0.5, 1.5], colors=[PRICE], alpha=0.35)
     left.contour(p, p, mean.T, [τ], colors=[COST], linestyles="--")
     left.contour(p, p, J.T, 8, colors=[NEUTRAL], linewidths=0.6)
-    name_at_curve(left, 0.02, 0.04, "V^c(s) ≤ τ in both states", "#00563f")
-    name_at_curve(left, 0.3, 0.5, "J_c = τ (dashed)", COST)
+    name_at_curve(left, 0.02, 0.63, "V^c(s) ≤ τ\nin both", "#00563f")
+    name_at_curve(left, 0.15, 0.9, "J_c = τ", COST)
     left.set(xlabel="flies out: π(1|base)", ylabel="works: π(1|field)", ylim=(0, 1.04))
-    kept = worst <= τ
-    right.plot(mean[kept], J[kept], ".", color=PRICE, markersize=1, alpha=0.4)
+    kept, bins = worst <= τ, np.linspace(0, 1, 41)
+    inside = [J[kept & (abs(mean - b) < 0.0125)] for b in bins]
+    low, high = np.transpose([(x.min(), x.max()) if x.size else (np.nan, np.nan) for x in inside])
+    right.fill_between(bins, low, high, color=PRICE, alpha=0.35, linewidth=0)
     right.plot(*expected, "s", color=COST)
     right.plot(best.exact.J_c[0], best.exact.J_r, "o", color=PRICE, markeredgecolor="black")
     name_at_curve(right, best.exact.J_c[0] - 0.3, best.exact.J_r + 0.06, "best, every state", "k")
@@ -81,15 +83,15 @@ def draw_feasible(task, best, expected):
 def draw_prices(rows, best, threshold):
     """Trainings (name, colour, path of (J_r, largest V^c) (K, 2)) of the courier."""
     fig, axes = plt.subplots(1, 2, figsize=(10, 3))
-    for name, color, path in rows:
+    for k, (name, color, path) in enumerate(rows):
         for axis, curve in zip(axes, np.transpose(path), strict=True):
-            axis.plot(curve, color=color)
-            name_at_curve(axis, 0.55 * len(curve), curve[-1], name, color)
+            axis.plot(curve, color=color, linewidth=1.2)
+        name_at_curve(axes[0], 0.5 * len(path), best + 0.03 - 0.17 * k, name, color)
     axes[0].axhline(best, color=THRESHOLD, linestyle="--", linewidth=1)
-    name_at_curve(axes[0], 0, best, "optimum", THRESHOLD)
+    name_at_curve(axes[0], 0.85 * len(path), best, "optimum", THRESHOLD)
     style.budget_line(axes[1], threshold)
-    axes[0].set(xlabel="step", ylabel="discounted reward J_r")
-    axes[1].set(xlabel="step", ylabel="largest V^c(s)")
+    axes[0].set(xlabel="step", ylabel="discounted reward J_r", ylim=(0.3, 1.6))
+    axes[1].set(xlabel="step", ylabel="largest V^c(s)", ylim=(0.7, 2.5))
     style.figure(fig, "Reward and largest cost to come of trainings, a colour each")
 
 
