@@ -167,24 +167,24 @@ def check_carried(rng, carried_price):
     prices, ended = rng.uniform(0.1, 1, (T, E)), rng.random((T, E)) < 0.2
     ended[-1] = True
 
-    def sums(prices, resets, late=0):
+    def sums(late=False, early=False):
         out, sofar = np.zeros((T, E)), np.zeros(E)
         for t in range(T):
-            sofar = sofar * ~resets[t - 1] if t else sofar
+            sofar = sofar * ~ended[t] if early else sofar
             out[t] = sofar + (0 if late else prices[t])
-            sofar = sofar + prices[t]
+            sofar = (sofar + prices[t]) * ~ended[t]
         return out
 
     slips = {
         "That is λ(s) at the state alone: sum over the steps so far.": prices,
         "The sum runs on into the next episode: start anew after `ended`.": prices.cumsum(0),
-        "The step's own λ is missing: k ≤ t.": sums(prices, ended, late=1),
-        "The step that ends an episode still belongs to it.": sums(prices, np.roll(ended, -1, 0)),
+        "The step's own λ is missing: k ≤ t.": sums(late=True),
+        "The step that ends an episode still belongs to it.": sums(early=True),
         "The sum runs backwards: a price is charged for what came before.": (
             prices[::-1].cumsum(0)[::-1]),
         "The sum is over time, the first axis.": prices.cumsum(1),
     }  # fmt: skip
-    expect(ask(carried_price, prices, ended), sums(prices, ended), slips)
+    expect(ask(carried_price, prices, ended), sums(), slips)
 
 
 @exercise("7.3")
