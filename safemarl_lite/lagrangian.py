@@ -59,13 +59,14 @@ def combined_advantage(
 ) -> Tensor:
     """A = (A^r − Σ_j λ_j A^{c_j}) / (1 + Σ_j λ_j), in units of the standard deviation of A^r.
 
-    reward_advantage (…), cost_advantages (…, m), multipliers (m,). Both are centred; both are
-    divided by the *reward's* deviation, so that λ keeps its meaning as a price.
+    reward_advantage (…), cost_advantages (…, m), multipliers (m,), or (…, m) for a price of each
+    state. Both advantages are centred; both are divided by the *reward's* deviation, so that λ
+    keeps its meaning as a price.
     """
     scale = reward_advantage.std() + 1e-8
     reward = (reward_advantage - reward_advantage.mean()) / scale
     cost = (cost_advantages - cost_advantages.flatten(0, -2).mean(0)) / scale
-    return (reward - cost @ multipliers) / (1 + multipliers.sum())
+    return (reward - (cost * multipliers).sum(-1)) / (1 + multipliers.sum(-1))
 
 
 def clipped_loss(log_ratio: Tensor, advantage: Tensor, clip: float = 0.2) -> Tensor:

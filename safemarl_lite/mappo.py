@@ -202,7 +202,8 @@ class MAPPO(Learner):
 
     def price(self, data: Data, log: dict[str, float], values: Tensor, after: Tensor) -> np.ndarray:
         """Move λ by the estimates Ĵ_c in `log` → the price (m,) that the policy pays."""
-        if self.config.algo == "mappo-lagrangian" and self.skilled(log):
+        still = self.config.algo in ("mappo", "mappo-fixed-penalty")
+        if not still and self.skilled(log):
             costs = [log[f"cost_{j}"] for j in range(len(self.task.thresholds))]
             self.multipliers.update(costs)
         return self.multipliers.values
@@ -217,6 +218,7 @@ class MAPPO(Learner):
         """K epochs of minibatches: the clipped loss and the critic's regression → KL, clips."""
         c, std = self.config, self.std
         λ = torch.as_tensor(price, dtype=torch.float32)
+        λ = λ if λ.ndim == 1 else λ.flatten(0, 1)  # (m,), or one for each state and drone
         whole, own = self.half.join(advantages.flatten(0, 1))  # scaled over both halves
         gain = combined_advantage(whole[..., 0], whole[..., 1:], λ)[own]
         columns = [data[name] for name in ("view", "state", "mean", "action")] + [returns]
@@ -261,7 +263,7 @@ class MAPPO(Learner):
         log |= {f"lambda_{j}": float(λ) for j, λ in enumerate(self.multipliers.values)}
         starts = values[0, ..., 1:].sum(1).mean(0)
         log |= {f"value_cost_{j}": float(v) for j, v in enumerate(starts)}
-        names = ["reward", *(f"cost_{j}" for j in range(len(price)))]
+        names = ["reward", *(f"cost_{j}" for j in range(len(self.task.thresholds)))]
         log |= {f"explained_{n}": float(x) for n, x in zip(names, explained, strict=True)}
         entropy = self.task.action_size * (0.5 * np.log(2 * np.pi * np.e) + np.log(self.std))
         log |= {"kl": float(kl), "clip_fraction": float(clipped), "entropy": float(entropy)}

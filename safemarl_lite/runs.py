@@ -23,12 +23,18 @@ from .as_printed import PrintedConfig, PrintedMAPPO
 from .evaluate import evaluate
 from .macaac import MACAAC, MACAACConfig
 from .mappo import MAPPO, MAPPOConfig
+from .mappo_statewise import StatewiseConfig, StatewiseMAPPO
 from .navigation import NavigationTask
 from .pair import Pair
 from .swarm import InfeasibleTask, OpenTask, SwarmTask, SwarmTasks
 
 TASKS = {task.kind: task for task in (SwarmTask, OpenTask, SwarmTasks, NavigationTask)}
-LEARNERS = {MAPPOConfig: MAPPO, PrintedConfig: PrintedMAPPO, MACAACConfig: MACAAC}
+LEARNERS = {
+    MAPPOConfig: MAPPO,
+    StatewiseConfig: StatewiseMAPPO,
+    PrintedConfig: PrintedMAPPO,
+    MACAACConfig: MACAAC,
+}
 UNPRICED = ("mappo", "maac")  # learners without λ: their checkpoints are ranked by return alone
 CERTIFICATE_SEED = 12345
 Config = MAPPOConfig | MACAACConfig

@@ -16,8 +16,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 CORE = [path for path in FILES if "lessons" not in path.parts]
 TREES = {path: ast.parse(path.read_text()) for path in FILES}
 LEARNERS = {"mappo", "macaac", "as_printed"}
-THEORY = {"cmdp", "lagrangian", "critics", "settings", "actors", "step", "parallel",
-          "equivariant"}  # fmt: skip
+THEORY = {"cmdp", "lagrangian", "critics", "settings", "actors", "step", "parallel"}
+THEORY |= {"equivariant", "halves", "statewise"}
 
 
 def module(path):
