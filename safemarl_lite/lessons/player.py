@@ -2,20 +2,24 @@
 
 `show` displays the still as PNG (GitHub and untrusted pages show it) and then an `<iframe>` whose
 document holds everything it needs; its script hides the still. No kernel, no network, no widget
-state. The scripts lie in `js/`: `core.js` is shared, each scene's file is named in `SCENES`.
+state. The scripts lie in `js/`: `core.js` is shared, each scene's file is named in `SCENES`. The
+stills are photographs of the scenes: `python tests/benchmarks/photograph.py` makes them again.
 """
 
 import html
 import json
+from base64 import b64encode
+from io import BytesIO
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
+import PIL.Image
 from IPython.display import display
 from matplotlib.figure import Figure
 
-from .style import figure
-
 SCRIPTS = Path(__file__).parent / "js"
+STILLS = Path(__file__).parents[2] / "figures" / "stills"
 SCENES = {
     "front": "lesson_01",
     "dual": "lesson_01",
@@ -55,11 +59,27 @@ def page(scene: str, data: dict) -> str:
     )
 
 
-def show(scene: str, data: dict, still: Figure, alt: str, height: int = 480) -> None:
-    """Display `still` with its text `alt`, and in its place, where scripts run, the live scene."""
-    figure(still, alt)
+def show(scene: str, data: dict, still: bytes | str, alt: str) -> None:
+    """Display a still (PNG, or the name of one in `STILLS`) with its text `alt`, and the live scene,
+    which takes its place where scripts run."""
+    png = still if isinstance(still, bytes) else (STILLS / f"{still}.png").read_bytes()
+    bundle = {"image/png": b64encode(png).decode(), "text/plain": alt}
+    display(bundle, raw=True, metadata={"image/png": {"alt": alt}})
+    name = "" if isinstance(still, bytes) else still
     frame = (
-        f'<iframe srcdoc="{html.escape(page(scene, data))}" title="{html.escape(alt)}" '
-        f'style="width:100%;height:{height}px;border:0" scrolling="no"></iframe>'
+        f'<iframe data-still="{name}" srcdoc="{html.escape(page(scene, data))}" title="{html.escape(alt)}" '
+        'style="width:100%;height:480px;border:0" scrolling="no"></iframe>'
     )
     display({"text/html": frame, "text/plain": f"(live: {alt})"}, raw=True)
+
+
+def stills(label: str, figures: dict[object, Figure], alt: str, start: int = 0) -> None:
+    """Display figures as one that changes while a slider is dragged; closes them."""
+    pictures = []
+    for name, fig in figures.items():
+        fig.savefig(drawn := BytesIO(), format="png", dpi=150)
+        plt.close(fig)
+        PIL.Image.open(drawn).convert("RGB").quantize(48).save(small := BytesIO(), format="png")
+        pictures.append((str(name), small.getvalue()))
+    urls = [[name, f"data:image/png;base64,{b64encode(png).decode()}"] for name, png in pictures]
+    show("stills", {"label": label, "pictures": urls, "start": start}, pictures[start][1], alt)

@@ -203,9 +203,9 @@ scenes.front = (data) => {
   };
   let plot, prices;
   const wide = (w) => w >= 640;
-  const s = stage((w) => (wide(w) ? 410 : 300 + 390), "The ring with two drones, the front and the price", (ctx, w) => {
+  const s = stage((w) => (wide(w) ? 410 : 385 + 410), "The ring with two drones, the front and the price", (ctx, w) => {
     const split = wide(w) ? 0.46 * w : w;
-    const map = { x: 0, y: 0, w: split, h: 290 }, y0 = wide(w) ? 0 : 300;
+    const map = { x: 0, y: 0, w: split, h: 290 }, y0 = wide(w) ? 0 : 385;
     const right = wide(w) ? { x: split + 64, w: w - split - 80 } : { x: 46, w: w - 60 };
     if (at) ring(ctx, map, { air: timeInAir(corners, at), moves: firstMoves(corners, at), flights, phase });
     else {
@@ -286,7 +286,7 @@ function tally(ctx, { x, y, w }, flights, τ, at) {
   const scale = (w - 8) / 2;
   write(ctx, "bars: discounted steps that each drone spends in the air in a cell", x, y, { colour: shade.soft, size: 11.5 });
   write(ctx, `flight ${flights.flown + 1}: near misses ${flights.misses}`, x, y + 22, { size: 13, colour: flights.misses ? shade.cost : shade.ink });
-  const text = flights.flown ? `mean of ${flights.flown.toLocaleString("en")} flights ${fixed(flights.mean())} (discounted)` : "";
+  const text = flights.flown ? `mean of ${flights.flown.toLocaleString("en")} flight${flights.flown > 1 ? "s" : ""} ${fixed(flights.mean())} (discounted)` : "";
   write(ctx, text, x + w, y + 22, { size: 13, align: "right" });
   ctx.fillStyle = shade.card;
   ctx.fillRect(x, y + 38, 2 * scale, 12);

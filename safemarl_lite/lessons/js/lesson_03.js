@@ -71,7 +71,7 @@ scenes.attention = (data) => {
     write(ctx, `drone ${focus + 1} looks at …`, box.x - 6, box.y + 8, { weight: 650, size: 14 });
     const [a, b] = [box.x + 24, box.x + 30 + box.w * 0.5], each = box.w * 0.5 - 62;
     write(ctx, "attention", a, box.y + 34, { size: 12, colour: shade.reward, weight: 600 });
-    write(ctx, "true influence on its value", b, box.y + 34, { size: 12, colour: shade.cost, weight: 600 });
+    write(ctx, "true influence", b, box.y + 34, { size: 12, colour: shade.cost, weight: 600 });
     let line = 0;
     for (let j = 0; j < N; j++) {
       if (j === focus) continue;

@@ -151,7 +151,7 @@ scenes.phase = (data) => {
   }
   if (!calm) play.set(true);
   window.scene = {
-    from, gains, rises: (on) => { rises = on; fly(); },
+    from, gains, at: (k) => { at = k; play.set(false); redraw(); }, rises: (on) => { rises = on; fly(); },
     state: () => ({ cost, λ, rate, proportional, rises, end: [run.costs.at(-1), run.prices.at(-1)] }),
     orbit: (c, l, rule, n) => orbit(data, c, l, rule, n), modulus: (a, k) => modulus(data, a, k),
   };
@@ -294,8 +294,9 @@ scenes.multiplier = (data) => {
       `the corridor in ${percent(learner.policy[0][0])} of the flights. ` +
       (board ? `Mean distance from the budget, second half: ${board}.` : `At the optimum: ${percent(data.share)} and λ* = ${fixed(star)}.`));
   }
+  const race = (driver) => { begin(driver); while (play.on) round(); redraw(); };
   window.scene = {
-    set, begin, follow: (rule, n) => follow(data, rule, n),
+    set, begin, race, follow: (rule, n) => follow(data, rule, n),
     state: () => ({ who, λ, cost: learner.J_c, rounds: (runs[who] || []).length, playing: play.on }),
   };
 };
