@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from safemarl_lite import critics, lagrangian
-from safemarl_lite.lessons import lesson_03, regression, widgets
+from safemarl_lite.lessons import lesson_03, player, regression
 
 ROOT = Path(__file__).parents[1]
 CELLS = nbformat.read(ROOT / "notebooks/03_centralized_critics.ipynb", 4).cells
@@ -139,7 +139,8 @@ def page():
     patch, space = pytest.MonkeyPatch(), {}
     patch.chdir(ROOT / "notebooks")
     patch.setattr(lesson_03, "figure", lambda fig, alt: plt.close(fig))
-    patch.setattr(widgets, "SliderPanel", lambda *given: None)
+    for live in ("show", "stills"):
+        patch.setattr(player, live, lambda *given, **named: None)
     matplotlib.use("agg")
     for cell in CELLS:
         if cell.cell_type == "code" and not cell.id.startswith("ex-"):

@@ -60,14 +60,15 @@ def page(scene: str, data: dict) -> str:
 
 
 def show(scene: str, data: dict, still: bytes | str, alt: str) -> None:
-    """Display a still (PNG, or the name of one in `STILLS`) with its text `alt`, and the live scene,
-    which takes its place where scripts run."""
+    """Display a still (PNG, or the name of one in `STILLS`), its text `alt`, and the live scene,
+    which takes the still's place where scripts run."""
     png = still if isinstance(still, bytes) else (STILLS / f"{still}.png").read_bytes()
     bundle = {"image/png": b64encode(png).decode(), "text/plain": alt}
     display(bundle, raw=True, metadata={"image/png": {"alt": alt}})
     name = "" if isinstance(still, bytes) else still
+    document = html.escape(page(scene, data))
     frame = (
-        f'<iframe data-still="{name}" srcdoc="{html.escape(page(scene, data))}" title="{html.escape(alt)}" '
+        f'<iframe data-still="{name}" srcdoc="{document}" title="{html.escape(alt)}" '
         'style="width:100%;height:480px;border:0" scrolling="no"></iframe>'
     )
     display({"text/html": frame, "text/plain": f"(live: {alt})"}, raw=True)
@@ -79,7 +80,8 @@ def stills(label: str, figures: dict[object, Figure], alt: str, start: int = 0) 
     for name, fig in figures.items():
         fig.savefig(drawn := BytesIO(), format="png", dpi=150)
         plt.close(fig)
-        PIL.Image.open(drawn).convert("RGB").quantize(48).save(small := BytesIO(), format="png")
+        few = PIL.Image.open(drawn).convert("RGB").quantize(48)  # colours: a third of the bytes
+        few.save(small := BytesIO(), format="png")
         pictures.append((str(name), small.getvalue()))
     urls = [[name, f"data:image/png;base64,{b64encode(png).decode()}"] for name, png in pictures]
     show("stills", {"label": label, "pictures": urls, "start": start}, pictures[start][1], alt)

@@ -35,7 +35,12 @@ def front(threshold: float = 0.5) -> dict:
     """Lesson 01's corridor: corners of its front, the flight of a drone, the first cut at λ = 0."""
     task = grid_world(threshold)
     rows = [
-        {"J_c": e.J_c[0], "J_r": e.J_r, "action": e.occupancy.argmax(1), "visits": e.occupancy.sum(1)}
+        {
+            "J_c": e.J_c[0],
+            "J_r": e.J_r,
+            "action": e.occupancy.argmax(1),
+            "visits": e.occupancy.sum(1),
+        }
         for e in corners(task)
     ]
     P = task.transition.reshape(8, 8, 3, 3, 8, 8)
@@ -56,7 +61,7 @@ def price() -> dict:
 
 
 def flight(task, flown: dict[str, dict[str, np.ndarray]], start: int = 0, words: str = "") -> dict:
-    """Flights to play side by side; title → what `evaluate.rollout(record=True)` gave, swarm 0 of it.
+    """Flights to play side by side; title → what `evaluate.rollout(record=True)` gave (swarm 0).
     `start` is the step that is shown first, `words` say how several flights differ."""
     flights = []
     for title, one in flown.items():
@@ -67,7 +72,9 @@ def flight(task, flown: dict[str, dict[str, np.ndarray]], start: int = 0, words:
             "costs": one["costs"][:length, 0].sum(-1),
         })  # fmt: skip
     names = "target goal_radius d_safe obstacle_radius dt threshold discount".split()
-    return {"flights": flights, "start": start, "words": words} | {name: getattr(task, name) for name in names}
+    return {"flights": flights, "start": start, "words": words} | {
+        name: getattr(task, name) for name in names
+    }
 
 
 def feasible(most: int = 12) -> dict:
@@ -83,8 +90,8 @@ def feasible(most: int = 12) -> dict:
 
 
 def attention(critic, views, places, discs, signal, scale=1.0, shift=0.0) -> dict:
-    """One flight under an `AttentionCritic` without actions: views (T, N, O), places (T, N, 2), discs
-    [x, y, radius, kind]. The critic is asked with all agents, and without each of them."""
+    """One flight under an `AttentionCritic` without actions: views (T, N, O), places (T, N, 2),
+    discs [x, y, radius, kind]. The critic is asked with all agents, and without each of them."""
 
     def asked(keep):
         with torch.no_grad():

@@ -1,6 +1,6 @@
 """Stills of the live scenes, and flights as moving pictures, photographed in Chromium.
 
-    python tests/benchmarks/photograph.py stills      # from the executed notebooks → figures/stills/
+    python tests/benchmarks/photograph.py stills    # from the executed notebooks → figures/stills/
     python tests/benchmarks/photograph.py flight TITLE=RUN … --seed 5 --out figures/flight.webp
 
 Both draw with the scripts of the pages themselves, so that a still is what a reader grabs.
@@ -108,9 +108,7 @@ def main() -> None:
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         scale, width = (2, 900) if given.what == "stills" else (1, 1120)
-        page = browser.new_page(
-            viewport={"width": width, "height": 480}, device_scale_factor=scale
-        )
+        page = browser.new_page(viewport={"width": width, "height": 480}, device_scale_factor=scale)
         if given.what == "stills":
             stills(page)
         else:

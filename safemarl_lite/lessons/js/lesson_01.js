@@ -285,9 +285,9 @@ function tally(ctx, { x, y, w }, flights, τ, at) {
   if (!at) return;
   const scale = (w - 8) / 2;
   write(ctx, "bars: discounted steps that each drone spends in the air in a cell", x, y, { colour: shade.soft, size: 11.5 });
-  write(ctx, `flight ${flights.flown + 1}: near misses ${flights.misses}`, x, y + 22, { size: 13, colour: flights.misses ? shade.cost : shade.ink });
+  write(ctx, `flight ${(flights.flown + 1).toLocaleString("en")}: near misses ${flights.misses}`, x, y + 22, { size: 13, colour: flights.misses ? shade.cost : shade.ink });
   const text = flights.flown ? `mean of ${flights.flown.toLocaleString("en")} flight${flights.flown > 1 ? "s" : ""} ${fixed(flights.mean())} (discounted)` : "";
-  write(ctx, text, x + w, y + 22, { size: 13, align: "right" });
+  write(ctx, text, x, y + 86, { size: 13 });
   ctx.fillStyle = shade.card;
   ctx.fillRect(x, y + 38, 2 * scale, 12);
   ctx.fillStyle = alpha(shade.cost, 0.75);

@@ -84,14 +84,15 @@ scenes.phase = (data) => {
     }
   }
   function gainsMap(ctx) {
-    const { box, x, y, ix, iy } = knobs, nx = 64, ny = 48; // painted small, then stretched: smooth
-    small.width = nx;
-    small.height = ny;
-    const dots = small.getContext("2d");
-    for (let i = 0; i < nx; i++) for (let j = 0; j < ny; j++) {
-      const [ρ, complex] = modulus(data, iy(box.y + ((j + 0.5) * box.h) / ny), ix(box.x + ((i + 0.5) * box.w) / nx));
-      dots.fillStyle = alpha(complex ? shade.reward : shade.gold, clamp((1 - ρ) / 0.035, 0, 1) * 0.75);
-      dots.fillRect(i, j, 1, 1);
+    const { box, x, y, ix, iy } = knobs, nx = 64, ny = 48;
+    if (small.title !== shade.reward) { // painted once a theme, small, then stretched: smooth
+      Object.assign(small, { width: nx, height: ny, title: shade.reward });
+      const dots = small.getContext("2d");
+      for (let i = 0; i < nx; i++) for (let j = 0; j < ny; j++) {
+        const [ρ, complex] = modulus(data, iy(box.y + ((j + 0.5) * box.h) / ny), ix(box.x + ((i + 0.5) * box.w) / nx));
+        dots.fillStyle = alpha(complex ? shade.reward : shade.gold, clamp((1 - ρ) / 0.035, 0, 1) * 0.75);
+        dots.fillRect(i, j, 1, 1);
+      }
     }
     ctx.drawImage(small, box.x, box.y, box.w, box.h);
     path(ctx, [[box.x, box.y], [box.x, box.y + box.h], [box.x + box.w, box.y + box.h]], shade.soft, 1);
