@@ -138,9 +138,10 @@ function fliers(ctx, flights, centre, phase) {
     const [p, q] = [centre(flights.from[d]), centre(flights.cells[d])];
     return [p[0] + ease * (q[0] - p[0]) + (d ? 8 : -8), p[1] + ease * (q[1] - p[1]) + (d ? 4 : -4)];
   });
-  if (flights.near()) {
-    path(ctx, at, alpha(shade.cost, 0.8), 3);
-    for (const [x, y] of at) disc(ctx, x, y, 22, alpha(shade.cost, 0.35 + 0.35 * Math.sin(Math.PI * phase)));
+  const glow = flights.near() ? clamp(2 * phase - 0.8, 0, 1) : 0; // once they are there
+  if (glow > 0) {
+    path(ctx, at, alpha(shade.cost, 0.8 * glow), 3);
+    for (const [x, y] of at) disc(ctx, x, y, 22, alpha(shade.cost, 0.6 * glow));
   }
   for (const d of [0, 1]) drone(ctx, ...at[d], 11, shade["ab"[d]], "ab"[d]);
 }
