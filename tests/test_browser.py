@@ -6,13 +6,19 @@ where Chromium is installed (`pytest -m "not browser"` leaves it out).
 """
 
 import json
+import os
 import re
+import socket
+import subprocess
+import sys
 import time
 from html import unescape
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
+from nbclient import NotebookClient
 
 from safemarl_lite import cmdp
 from safemarl_lite.lagrangian import Multipliers
@@ -379,7 +385,114 @@ def test_scripts_are_small_and_need_no_network():
         assert not re.search(r"https?:|//cdn|import\(|fetch\(|<script", path.read_text())
 
 
+def test_committed_pages_hold_the_scripts_as_they_are():
+    """After a change of a script: `python tests/benchmarks/photograph.py stills`."""
+    for name, document in LIVE.items():
+        given = json.loads(re.search(r'id="data">(.*?)</script>', document)[1])
+        assert document == player.page(given["scene"], given["data"]), name
+
+
 def test_every_live_picture_has_its_still():
     named = {name for name in LIVE if (player.STILLS / f"{name}.png").exists()}
     assert {"00_flight", "01_front", "01_dual", "02_feasible", "02_flight", "03_attention",
             "04_phase", "04_multiplier"} <= named  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """JupyterLab on loopback, in a folder with one small notebook that shows one live picture."""
+    home = tmp_path_factory.mktemp("lab")
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    source = (
+        "from safemarl_lite.lessons import player, scenes\n"
+        'player.show("front", scenes.front(), "01_front", "a front that is dragged")'
+    )
+    cell = nbformat.v4.new_code_cell(source)
+    book = nbformat.v4.new_notebook(cells=[cell], metadata=kernel)
+    nbformat.write(book, home / "fresh.ipynb")
+    NotebookClient(book, timeout=300, resources={"metadata": {"path": str(ROOT)}}).execute()
+    nbformat.write(book, home / "stranger.ipynb")  # executed elsewhere: not trusted
+    nbformat.write(book, home / "trusted.ipynb")
+    env = os.environ | {"JUPYTER_CONFIG_DIR": str(home / "config"), "PYTHONPATH": str(ROOT)}
+    env |= {"JUPYTER_DATA_DIR": str(home / "data"), "HOME": str(home)}
+    jupyter = Path(sys.executable).with_name("jupyter")
+    subprocess.run([jupyter, "trust", home / "trusted.ipynb"], env=env, check=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root"]
+    words += ["--IdentityProvider.token=", "--ServerApp.password=", f"--ServerApp.root_dir={home}"]
+    server = subprocess.Popen([jupyter, "lab", *words], env=env, stderr=subprocess.DEVNULL)
+    yield f"http://127.0.0.1:{port}/lab/tree/"
+    server.terminate()
+    server.wait(30)
+
+
+def at_home(chromium, address):
+    """A page of JupyterLab; the outside world cannot be reached."""
+    context = chromium.new_context(viewport={"width": 1200, "height": 900})
+    context.route(re.compile(r"^https?://(?!127\.0\.0\.1)"), lambda route: route.abort())
+    page = context.new_page()
+    for _ in range(60):
+        try:
+            page.goto(address)
+            break
+        except Exception:
+            time.sleep(1)
+    page.locator(".jp-Notebook").wait_for(timeout=90_000)
+    return page
+
+
+def test_in_jupyterlab_with_a_kernel_it_is_dragged(chromium, lab):
+    page = at_home(chromium, lab + "fresh.ipynb")
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    page.locator("iframe[data-still]").wait_for(timeout=120_000)
+    frame = page.locator("iframe[data-still]").element_handle().content_frame()
+    frame.wait_for_function("window.scene")
+    assert page.locator(".jp-OutputArea img").first.is_hidden()
+    box = frame.get_by_role("slider", name="budget τ").bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 120, box["y"] + 20, steps=5)
+    page.mouse.up()
+    assert frame.evaluate("scene.state().τ") > 0.55
+    page.context.close()
+
+
+def test_opened_again_without_a_kernel_it_is_alive_if_trusted_and_a_still_if_not(chromium, lab):
+    page = at_home(chromium, lab + "trusted.ipynb")
+    page.locator("iframe[data-still]").wait_for(timeout=60_000)
+    frame = page.locator("iframe[data-still]").element_handle().content_frame()
+    frame.wait_for_function("window.scene")
+    assert page.locator(".jp-OutputArea img").first.is_hidden()
+    page.context.close()
+    page = at_home(chromium, lab + "stranger.ipynb")
+    still = page.locator(".jp-OutputArea img").first
+    still.wait_for(timeout=60_000)
+    assert still.is_visible() and page.locator("iframe[data-still]").count() == 0
+    assert "(live" not in page.locator(".jp-OutputArea").first.inner_text()
+    page.context.close()
+
+
+def test_the_site_needs_no_network(chromium, tmp_path):
+    pytest.importorskip("latex2mathml", reason="pip install safemarl_lite[site]")
+    words = [sys.executable, "-m", "safemarl_lite.lessons.site", "--out", tmp_path]
+    subprocess.run(words, check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    context, asked = chromium.new_context(), []
+    context.set_offline(True)
+    page = context.new_page()
+    page.on("request", lambda r: r.url.startswith("http") and asked.append(r.url))
+    page.on("requestfailed", lambda r: asked.append(r.url))
+    page.on("pageerror", lambda error: asked.append(str(error)))
+    page.goto((tmp_path / "index.html").as_uri())
+    page.get_by_role("link", name="01 constrained mdp").click()
+    assert page.locator("math").count() > 100 and page.locator("merror").count() == 0
+    text = page.locator("main").inner_text()
+    assert "$" not in text and "\\tau" not in text and "\\lambda" not in text
+    page.frames[1].wait_for_function("window.scene")
+    page.get_by_role("link", name=re.compile("02 swarm")).first.click()
+    assert "02_swarm" in page.url and not asked
+    for path in tmp_path.glob("*.html"):
+        assert not re.search(r'(?:src|href)="https?://[^"]+\.(?:js|css)', path.read_text())
+    context.close()

@@ -1,4 +1,4 @@
-"""The executed lessons as a static site that needs no network: `python -m safemarl_lite.lessons.site`.
+"""The executed lessons as a static site without a network: `python -m safemarl_lite.lessons.site`.
 
 nbconvert renders the pages; formulas become MathML while it does (browsers draw it without any
 script), live pictures travel in their cells' outputs, links lead from page to page.
@@ -17,8 +17,8 @@ from nbconvert.filters import markdown2html
 ROOT = Path(__file__).parents[2]
 MATH = re.compile(r"(?s)<(code|pre)\b.*?</\1>|\$\$(.+?)\$\$|\$([^$\n]+?)\$")
 STYLE = """<style>nav.site{display:flex;gap:1.5em;justify-content:center;padding:14px;
-font:15px system-ui,sans-serif}nav.site a{color:#0072B2}math{font-size:1.12em}math[display=block]{margin:.6em 0}
-main{max-width:1000px;margin:auto}div.jp-Notebook{padding-top:0}iframe{background:none}</style>"""
+font:15px system-ui}nav.site a{color:#0072B2}
+math{font-size:1.12em}math[display=block]{margin:.6em 0}main{max-width:1000px;margin:auto}</style>"""
 
 
 def with_mathml(text: str) -> str:
@@ -69,7 +69,7 @@ def main() -> None:
     shutil.copytree(ROOT / "figures", out / "figures", dirs_exist_ok=True)
     items = "".join(f"<li><a href='{path.stem}.html'>{title(path)}</a></li>" for path in pages)
     head = "<!doctype html><html lang='en'><meta charset='utf-8'><title>safemarl_lite</title>"
-    body = f"<body style='font:18px/1.7 system-ui,sans-serif;max-width:40em;margin:3em auto'>"
+    body = "<body style='font:18px/1.7 system-ui,sans-serif;max-width:40em;margin:3em auto'>"
     text = f"<h1>safemarl_lite</h1><p>Safe multi-agent reinforcement learning.</p><ul>{items}</ul>"
     (out / "index.html").write_text(head + body + text + "</body></html>", "utf-8")
     print(out / "index.html")

@@ -1,6 +1,6 @@
 """Stills of the live scenes, and flights as moving pictures, photographed in Chromium.
 
-    python tests/benchmarks/photograph.py stills    # from the executed notebooks → figures/stills/
+    python tests/benchmarks/photograph.py stills   # in the notebooks and figures/stills/
     python tests/benchmarks/photograph.py flight TITLE=RUN … --seed 5 --out figures/flight.webp
 
 Both draw with the scripts of the pages themselves, so that a still is what a reader grabs.
@@ -10,7 +10,8 @@ import argparse
 import io
 import json
 import re
-from html import unescape
+from base64 import b64encode
+from html import escape, unescape
 from pathlib import Path
 
 from PIL import Image
@@ -61,22 +62,35 @@ def shoot(page: Page) -> Image.Image:
 
 
 def stills(page: Page) -> None:
-    """Photograph every scene of the executed notebooks that has a name."""
+    """Photograph every named scene of the executed notebooks, and put still and scene, made anew by
+    the scripts as they are now from the data that the cell computed, into the cell's outputs."""
     folder = ROOT / "figures" / "stills"
     folder.mkdir(exist_ok=True)
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        cells = json.loads(path.read_text())["cells"]
-        outputs = [o for c in cells for o in c.get("outputs", ()) if "data" in o]
-        for html in ("".join(o["data"].get("text/html", "")) for o in outputs):
-            found = re.search(r'data-still="(\w+)" srcdoc="([^"]*)"', html)
-            if not found:
-                continue
-            name, document = found[1], unescape(found[2])
-            frame = bare(page, document)
-            frame.evaluate(f"{{ {POSES.get(name, '')} }}")
-            image = shoot(page).convert("RGB").quantize(200, dither=Image.Dither.NONE)
-            image.save(folder / f"{name}.png", optimize=True)
-            print(name, image.size, f"{(folder / f'{name}.png').stat().st_size / 1000:.0f} kB")
+        book = json.loads(path.read_text())
+        for cell in book["cells"]:
+            outputs = [o for o in cell.get("outputs", ()) if "data" in o]
+            for picture, alive in zip(outputs, outputs[1:], strict=False):
+                html = "".join(alive["data"].get("text/html", ""))
+                found = re.search(r'data-still="(\w*)" srcdoc="([^"]*)"', html)
+                if not found:
+                    continue
+                given = re.search(r'id="data">(.*?)</script>', unescape(found[2]))[1]
+                given, name = json.loads(given), found[1]
+                document = player.page(given["scene"], given["data"])
+                alive["data"]["text/html"] = html.replace(found[2], escape(document)).splitlines(
+                    keepends=True
+                )
+                if not name:
+                    continue
+                frame = bare(page, document)
+                frame.evaluate(f"{{ {POSES.get(name, '')} }}")
+                image = shoot(page).convert("RGB").quantize(200, dither=Image.Dither.NONE)
+                image.save(folder / f"{name}.png", optimize=True)
+                png = (folder / f"{name}.png").read_bytes()
+                picture["data"]["image/png"] = b64encode(png).decode()
+                print(name, image.size, f"{len(png) / 1000:.0f} kB")
+        path.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n")
 
 
 def flight(page: Page, runs: list[str], seed: int, out: Path, words: str = "") -> None:
