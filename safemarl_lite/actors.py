@@ -31,6 +31,8 @@ class Actor(nn.Module):
 def actor_of(task, config) -> nn.Module:
     """The untrained actor for a task."""
     if getattr(task, "equivariant", False):
+        if not config.shared_actor:
+            raise ValueError("one actor flies any swarm: shared_actor must be True, got False")
         return SwarmActor(task.n_neighbours, config.hidden_actor)
     sizes = task.view_size, task.action_size, task.n_agents
     return Actor(*sizes, config.hidden_actor, config.shared_actor)

@@ -20,6 +20,8 @@ class Learner:
     PARTS: ClassVar[tuple[str, ...]]  # names of what has a `state_dict` of its own
     HALVES: ClassVar[bool] = False  # whether two may share the work, see `halves.py`
 
+    price_of_cost: np.ndarray | float = 0.0  # λ (m,) by which checkpoints are ranked, or none
+
     def __init__(self, env, config, seed: np.random.SeedSequence) -> None:
         self.env = env
         self.config = config

@@ -41,7 +41,7 @@ class MAPPOConfig:
     """
 
     algo: Literal["mappo-lagrangian", "mappo", "mappo-fixed-penalty"] = "mappo-lagrangian"
-    iterations: Count = 120
+    iterations: Count = 130
     num_envs: Count = 64
     epochs: Count = 4  # K
     minibatches: Count = 16
@@ -61,13 +61,14 @@ class MAPPOConfig:
     multiplier_growth: Amount = 1.0
     multiplier_proportional: Amount = 0.0
     violation_cap: Above = 0.1
-    hold: Natural = 25  # iterations before λ moves: the swarm learns to fly first
+    hold: Natural = 60  # iterations after which λ moves at the latest, and before them
+    skill: Share = 0.8  # in batches of which this share arrives: first the swarm learns to fly
     rehearsed: Natural = (
         64  # newest starts of violating episodes that are flown again, in each half
     )
-    tighten: Amount = 0.09  # the learner aims at τ − tighten
-    eval_every: Count = 10
-    eval_episodes: Several = 250
+    tighten: Amount = 0.098  # the learner aims at τ − tighten
+    eval_every: Count = 20
+    eval_episodes: Several = 400
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -92,13 +93,13 @@ ON_NAVIGATION = MAPPOConfig(  # what suits 25 steps without a place to reach (no
 )
 
 ON_ANY_SWARM = MAPPOConfig(  # what suits a distribution of tasks, a row a drone
-    iterations=150,
-    num_envs=36,
+    iterations=125,
+    num_envs=22,
     minibatches=12,
     learning_rate=3e-3,
     warm_up=4,
-    std_end=0.1,
-    std_until=0.6,
+    std_end=0.15,
+    std_until=1.0,
     hidden_actor=32,
     hidden_critic=32,
     multiplier_start=5.0,
@@ -107,8 +108,9 @@ ON_ANY_SWARM = MAPPOConfig(  # what suits a distribution of tasks, a row a drone
     multiplier_growth=0.3,
     rehearsed=0,
     trace=0.95,
+    tighten=0.05,
     eval_every=25,
-    eval_episodes=200,
+    eval_episodes=400,
 )
 
 
@@ -129,7 +131,7 @@ class MAPPO(Learner):
         super().__init__(env, config, seed)
         self.half = half
         self.weights = [*self.actor.parameters(), *self.critic.parameters()]
-        self.optimizer = torch.optim.Adam(self.weights, lr=config.learning_rate, eps=1e-5)
+        self.optimizer = torch.optim.Adam(self.weights, eps=1e-5, fused=True)
         self.multipliers = Multipliers(
             aimed_at(self.task.thresholds, config.tighten / len(self.task.thresholds)),
             config.multiplier_rate,
@@ -144,6 +146,11 @@ class MAPPO(Learner):
         if getattr(self.task, "equivariant", False):
             return SwarmCritic(self.task.n_neighbours, *sizes, c.hidden_critic)
         return Critic(self.task.view_size, *sizes, c.hidden_critic, c.centralized)
+
+    @property
+    def price_of_cost(self) -> np.ndarray:
+        """λ (m,) now."""
+        return self.multipliers.values
 
     @property
     def std(self) -> float:
@@ -193,11 +200,17 @@ class MAPPO(Learner):
         advantages = gae(signal, values, after, data["terminated"], ended, *settings)
         return advantages, advantages + values, values, after
 
-    def price(self, data: Data, costs: list[float], values: Tensor, after: Tensor) -> np.ndarray:
-        """Move λ by the estimates Ĵ_c (m,) → the price (m,) that the policy pays."""
-        if self.config.algo == "mappo-lagrangian" and self.iteration >= self.config.hold:
+    def price(self, data: Data, log: dict[str, float], values: Tensor, after: Tensor) -> np.ndarray:
+        """Move λ by the estimates Ĵ_c in `log` → the price (m,) that the policy pays."""
+        still = self.config.algo in ("mappo", "mappo-fixed-penalty")
+        if not still and self.skilled(log):
+            costs = [log[f"cost_{j}"] for j in range(len(self.task.thresholds))]
             self.multipliers.update(costs)
         return self.multipliers.values
+
+    def skilled(self, log: dict[str, float]) -> bool:
+        """Whether the price may move: a price that outruns the skill teaches to stay away."""
+        return self.iteration >= self.config.hold or log["success"] >= self.config.skill
 
     def update(
         self, data: Data, advantages: Tensor, returns: Tensor, price: np.ndarray
@@ -205,6 +218,7 @@ class MAPPO(Learner):
         """K epochs of minibatches: the clipped loss and the critic's regression → KL, clips."""
         c, std = self.config, self.std
         λ = torch.as_tensor(price, dtype=torch.float32)
+        λ = λ if λ.ndim == 1 else λ.flatten(0, 1)  # (m,), or one for each state and drone
         whole, own = self.half.join(advantages.flatten(0, 1))  # scaled over both halves
         gain = combined_advantage(whole[..., 0], whole[..., 1:], λ)[own]
         columns = [data[name] for name in ("view", "state", "mean", "action")] + [returns]
@@ -240,17 +254,16 @@ class MAPPO(Learner):
         log = self.half.mean(episode_means(data, self.task.discount))
         self.critic.scale.update(self.critic.inputs(data["view"], data["state"]))
         self.half.mean_(list(self.critic.scale.buffers()))
-        if self.iteration >= c.hold and c.rehearsed:
+        if c.rehearsed and self.skilled(log):
             self.rehearse(data)
         advantages, returns, values, after = self.estimate(data)
-        costs = [log[f"cost_{j}"] for j in range(len(self.task.thresholds))]
-        price = self.price(data, costs, values, after)
+        price = self.price(data, log, values, after)
         kl, clipped = self.update(data, advantages, returns, price)
         explained = 1 - advantages.flatten(0, 2).var(0) / (returns.flatten(0, 2).var(0) + 1e-8)
         log |= {f"lambda_{j}": float(λ) for j, λ in enumerate(self.multipliers.values)}
         starts = values[0, ..., 1:].sum(1).mean(0)
         log |= {f"value_cost_{j}": float(v) for j, v in enumerate(starts)}
-        names = ["reward", *(f"cost_{j}" for j in range(len(costs)))]
+        names = ["reward", *(f"cost_{j}" for j in range(len(self.task.thresholds)))]
         log |= {f"explained_{n}": float(x) for n, x in zip(names, explained, strict=True)}
         entropy = self.task.action_size * (0.5 * np.log(2 * np.pi * np.e) + np.log(self.std))
         log |= {"kl": float(kl), "clip_fraction": float(clipped), "entropy": float(entropy)}

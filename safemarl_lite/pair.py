@@ -7,8 +7,8 @@ from contextlib import suppress
 from threading import Thread
 from typing import Any
 
-import numpy as np
 import torch
+from numpy.random import SeedSequence
 
 from .actors import Policy, actor_of
 from .evaluate import fly, summary
@@ -17,42 +17,36 @@ from .halves import LOST, Half, WorkerLost
 OWN = ("world", "generator", "rehearsed")  # parts of its state that a half has to itself
 
 
-def practice(task, num_envs: int, world: np.random.SeedSequence):
-    """What a learner flies: the task's own `training_env` where it has one, else the task itself."""
-    return getattr(task, "training_env", task.vector_env)(num_envs, world)
+def _practice(task, num_envs, seed):
+    """What a learner flies: a task's own `training_env` where it has one, else the task."""
+    return getattr(task, "training_env", task.vector_env)(num_envs, seed)
 
 
 class Pair:
     """The first half, a `learner`, and through it the second, which does whatever it does.
 
-    `learner_type(env, config, learning, half)` in both; each has half of `config.num_envs`. A type
-    without `HALVES` stays whole. `workers`: 1, the second is a thread; 2, a process of its own.
-    To be used in `with`.
+    `learner_type(env, config, seed, half)` in both; each has half of `config.num_envs`. A type
+    without `HALVES` stays whole. `seeds`: of worlds and of learning. `workers`: 1, the second is a
+    thread; 2, a process of its own. To be used in `with`.
     """
 
     def __init__(
-        self,
-        learner_type: type,
-        task,
-        config,
-        world: np.random.SeedSequence,
-        learning: np.random.SeedSequence,
-        workers: int = 1,
+        self, learner_type: type, task, config, seeds: list[SeedSequence], workers: int = 1
     ) -> None:
         self.pipe, self.task = None, task
         second = config.num_envs // 2 * learner_type.HALVES
         if not second:
-            self.env = practice(task, config.num_envs, world)
-            self.learner = learner_type(self.env, config, learning)
+            self.env = _practice(task, config.num_envs, seeds[0])
+            self.learner = learner_type(self.env, config, seeds[1])
             return
-        (world, *given), (learning, noise) = world.spawn(2), learning.spawn(2)
-        self.env = practice(task, config.num_envs - second, world)
+        here, there = zip(*(seed.spawn(2) for seed in seeds), strict=True)
+        self.env = _practice(task, config.num_envs - second, here[0])
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.learner = learner_type(self.env, config, learning, Half(self.pipe))
+        self.learner = learner_type(self.env, config, here[1], Half(self.pipe))
         make = context.Process if workers > 1 else Thread
-        given = theirs, workers > 1, learner_type, task, config, second, *given, noise
-        self.worker = make(target=follow, args=given, daemon=True)
+        given = theirs, workers > 1, learner_type, task, config, second, there
+        self.worker = make(target=_follow, args=given, daemon=True)
         self.worker.start()
         if workers > 1:
             theirs.close()  # so that the end of the worker is the end of the pipe
@@ -88,9 +82,9 @@ class Pair:
         """`evaluate` of the deterministic policy with these weights, flown by both."""
         given = self.task, weights, episodes, seed
         if not self.pipe:
-            return summary(flights(self.learner, (0, 1), *given), self.task)
+            return summary(_flights(self.learner, (0, 1), *given), self.task)
         self._tell("fly", *given)
-        waves = flights(self.learner, (0, 2), *given)
+        waves = _flights(self.learner, (0, 2), *given)
         return summary(waves | pickle.loads(self.learner.half.exchange(b"")), self.task)
 
     def __enter__(self):
@@ -103,28 +97,24 @@ class Pair:
         self.env.close()
 
 
-def follow(
-    pipe: Any, process: bool, learner_type: type, task, config, num_envs: int, world, learning
-) -> None:
+def _follow(pipe, process, learner_type, task, config, num_envs, seeds):
     """The second half: does what the first one says, until that closes the pipe."""
     if process:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first half stops both
         torch.set_num_threads(1)
-    with practice(task, num_envs, world) as env, pipe, suppress(EOFError, OSError):
-        learner = learner_type(env, config, learning, Half(pipe, second=True))
+    with _practice(task, num_envs, seeds[0]) as env, pipe, suppress(EOFError, OSError):
+        learner = learner_type(env, config, seeds[1], Half(pipe, second=True))
         while True:
             name, *given = pickle.loads(pipe.recv_bytes())
             if name == "fly":
-                answer = flights(learner, (1, 2), *given)
+                answer = _flights(learner, (1, 2), *given)
             else:
                 answer = getattr(learner, name)(*given)
             if name in ("fly", "state_dict"):
                 learner.half.exchange(pickle.dumps(answer))
 
 
-def flights(
-    learner, turn: tuple[int, int], task, weights: dict[str, Any], episodes: int, seed: int
-) -> dict:
+def _flights(learner, turn, task, weights, episodes, seed):
     """One's own share of the held-out episodes of the policy with these weights, as of `fly`."""
     actor = actor_of(task, learner.config)
     actor.load_state_dict(weights)

@@ -23,12 +23,18 @@ from .as_printed import PrintedConfig, PrintedMAPPO
 from .evaluate import evaluate
 from .macaac import MACAAC, MACAACConfig
 from .mappo import MAPPO, MAPPOConfig
+from .mappo_statewise import StatewiseConfig, StatewiseMAPPO
 from .navigation import NavigationTask
 from .pair import Pair
 from .swarm import InfeasibleTask, OpenTask, SwarmTask, SwarmTasks
 
 TASKS = {task.kind: task for task in (SwarmTask, OpenTask, SwarmTasks, NavigationTask)}
-LEARNERS = {MAPPOConfig: MAPPO, PrintedConfig: PrintedMAPPO, MACAACConfig: MACAAC}
+LEARNERS = {
+    MAPPOConfig: MAPPO,
+    StatewiseConfig: StatewiseMAPPO,
+    PrintedConfig: PrintedMAPPO,
+    MACAACConfig: MACAAC,
+}
 UNPRICED = ("mappo", "maac")  # learners without λ: their checkpoints are ranked by return alone
 CERTIFICATE_SEED = 12345
 Config = MAPPOConfig | MACAACConfig
@@ -167,16 +173,20 @@ def _certified(result, task, seed, folder, deterministic=True):
     return result
 
 
-def rank(result: dict[str, Any], constrained: bool = True) -> tuple[float, float]:
-    """Order of checkpoints: by return where the 95 % bounds are within budget, else by cost.
+def rank(
+    result: dict[str, Any], constrained: bool = True, price: np.ndarray | float = 0.0
+) -> tuple[float, float]:
+    """Order of checkpoints: where the 95 % bounds are within budget by return − Σ_j λ_j Ĵ_{c_j}.
 
-    A learner without λ is not `constrained`: by return alone.
+    Where not, by cost. `price` is today's λ (m,); without λ (not `constrained`) by return alone.
     """
     if not constrained:
         return (1.0, result["return_mean"])
+    costs = np.array([c["mean"] for c in result["constraints"]])
     feasible = all(c["upper95"] <= c["threshold"] for c in result["constraints"])
-    worst = max(c["mean"] - c["threshold"] for c in result["constraints"])
-    return (1.0, result["return_mean"]) if feasible else (0.0, -worst)
+    if feasible:
+        return (1.0, result["return_mean"] - float((price * costs).sum()))
+    return (0.0, -max(c["mean"] - c["threshold"] for c in result["constraints"]))
 
 
 def train(
@@ -196,20 +206,20 @@ def train(
     Evaluates every `config.eval_every` iterations on held-out episodes; `best.pt` is the best of
     these by `rank`, `last.pt` the last. `resume` goes on from `last.pt`, to the same numbers; a
     run that was stopped before its first checkpoint starts anew. `workers=2` learns in two
-    processes, to the same numbers, and raises `WorkerLost` where one is killed. At the end `best.pt`
-    flies `certificate` episodes, if given, as in `certify`. Raises `RunError`.
+    processes, to the same numbers, and raises `WorkerLost` where one is killed. At the end
+    `best.pt` flies `certificate` episodes, if given, as in `certify`. Raises `RunError`.
     """
     from torch.utils.tensorboard import SummaryWriter  # slow, and only training needs it
 
     folder = Path(folder)
     _check(task, config, seed, stop)
     state = _resumed(folder, (seed, task, config)) if resume else _unused(folder)
-    world, learning, held_out = np.random.SeedSequence(seed).spawn(3)
+    *seeds, held_out = np.random.SeedSequence(seed).spawn(3)
     eval_seed = int(held_out.generate_state(1)[0])
     learner_type = next(LEARNERS[c] for c in type(config).__mro__ if c in LEARNERS)
-    with Pair(learner_type, task, config, world, learning, workers) as pair:
+    with Pair(learner_type, task, config, seeds, workers) as pair:
         learner = pair.learner
-        best, rows = (-1.0, 0.0), []
+        best, rows = None, []
         if state is not None:
             best, rows = _restore(pair, state, folder)
         else:
@@ -232,9 +242,9 @@ def train(
                     log |= {f"eval_{k}": result[k] for k in ("success_rate", "return_mean")}
                     log["eval_cost"] = result["discounted_cost"]["mean"]
                     log["eval_violation_rate"] = result["violation_rate"]["mean"]
-                    rated = rank(result, config.algo not in UNPRICED)
-                    if rated >= best:
-                        best = rated
+                    by = config.algo not in UNPRICED, learner.price_of_cost
+                    if best is None or rank(result, *by) >= rank(best, *by):
+                        best = result
                         write(folder / "best.pt", checkpoint)
                 log["seconds"] = time.perf_counter() - began
                 rows.append(log)
@@ -276,10 +286,10 @@ def _resumed(folder, given):
 
 
 def _restore(pair, state, folder):
-    """Put the learner where it was stopped → the best rank and the log until then."""
+    """Put the learner where it was stopped → the best evaluation and the log until then."""
     try:
         pair.load_state_dict(state["learner"])
-        return tuple(state["best"]), state["rows"]
+        return state["best"], state["rows"]
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"{folder}/last.pt cannot be resumed: {reason[:80]}") from None

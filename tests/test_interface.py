@@ -123,7 +123,10 @@ def test_thresholds_are_stored_plainly():
 @pytest.mark.parametrize(
     ("wrong", "line"),
     [
-        ({"task": SMALL}, "train needs one of SwarmTask, NavigationTask, got MAPPOConfig"),
+        (
+            {"task": SMALL},
+            "train needs one of SwarmTask, OpenTask, SwarmTasks, NavigationTask, got MAPPOConfig",
+        ),
         ({"config": None}, "got NoneType"),
         ({"seed": -1}, "seed must be an integer ≥ 0, got -1"),
         ({"stop": 0}, "stop must be an integer ≥ 1, got 0"),

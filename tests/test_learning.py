@@ -290,7 +290,7 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_anew(tmp_path, monkeyp
     whole = runs.train(SwarmTask(), config, 0, folder=tmp_path / "whole", quiet=True)
 
     def interrupted(learner):
-        if learner.iteration == 1:
+        if learner.iteration == 1 and not learner.half.second:
             raise KeyboardInterrupt
         return iterate(learner)
 
@@ -391,6 +391,28 @@ def test_train_evaluate_and_watch_end_to_end(tmp_path):
     assert json.loads(done.stdout)["deterministic"] is False
     done = command("watch", tmp_path / "run", "--out", tmp_path / "flight.gif")
     assert done.returncode == 0 and (tmp_path / "flight.gif").read_bytes()[:3] == b"GIF"
+
+
+def test_the_price_waits_for_the_skill_and_not_for_ever():
+    with SwarmVectorEnv(SwarmTask(), 2) as env:
+        learner = MAPPO(env, MAPPOConfig(hold=5, skill=0.8), np.random.SeedSequence(0))
+        for iteration, success, moves in (0, 0.7, False), (0, 0.8, True), (5, 0.0, True):
+            learner.iteration = iteration
+            before = float(learner.multipliers.values[0])
+            price = learner.price({}, {"success": success, "cost_0": 9.0}, None, None)
+            assert (price[0] > before) == moves
+
+
+def test_checkpoints_rank_by_return_less_the_price_of_their_cost():
+    def result(value, cost, bound=0.05):
+        one = {"mean": cost, "upper95": bound, "threshold": 0.1}
+        return {"return_mean": value, "constraints": [one]}
+
+    rank, λ = runs.rank, np.array([10.0])
+    assert rank(result(21.9, 0.0), True, λ) > rank(result(22.0, 0.02), True, λ)
+    assert rank(result(21.9, 0.0), True, 0) < rank(result(22.0, 0.02), True, 0)  # the control
+    assert rank(result(1.0, 0.0), True, λ) > rank(result(22.0, 0.02, 0.2), True, λ)
+    assert rank(result(1.0, 0.2, 0.3), True, λ) > rank(result(2.0, 0.3, 0.4), True, λ)
 
 
 def test_a_learner_that_leaves_nothing_of_the_budget_is_refused():

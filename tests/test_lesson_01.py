@@ -4,13 +4,12 @@ import ast
 import inspect
 import re
 
-import matplotlib
 import numpy as np
 import pytest
 from lesson_pages import source
 
 from safemarl_lite import cmdp
-from safemarl_lite.lessons import lesson_01, widgets
+from safemarl_lite.lessons import lesson_01
 from safemarl_lite.lessons.tasks import random_cmdp
 
 
@@ -89,18 +88,3 @@ def untyped(code):
 def test_taught_code_is_the_library_s():
     library = untyped(inspect.getsource(cmdp.state_values))
     assert untyped(source("01")["state-values"]) == library
-
-
-def test_slider_redraws_the_panel():
-    matplotlib.use("agg")
-    task = lesson_01.grid_world()
-    values, _, prices = lesson_01.pareto_front(task, [0.2, 0.5, 1.0])
-    sweep = [0.2, 0.5, 1.0], values, prices[:, 0]
-    panel = widgets.SliderPanel(
-        lambda τ: lesson_01.budget_panel(task, τ, sweep), "budget τ", 0.5, 0.06, 1.8, 0.02
-    )
-    before = bytes(panel.picture.value)
-    panel.slider.value = 1.2
-    after = bytes(panel.picture.value)
-    assert after.startswith(b"\x89PNG") and after != before
-    assert repr(panel) == "SliderPanel(slider, picture)"

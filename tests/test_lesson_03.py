@@ -10,7 +10,7 @@ import torch
 from lesson_pages import ROOT, cells, functions, solution, source
 
 from safemarl_lite import critics, lagrangian
-from safemarl_lite.lessons import lesson_03, regression, widgets
+from safemarl_lite.lessons import lesson_03, player, regression
 
 SOURCE = source("03")
 
@@ -52,7 +52,8 @@ def page():
     patch, space = pytest.MonkeyPatch(), {}
     patch.chdir(ROOT / "notebooks")
     patch.setattr(lesson_03, "figure", lambda fig, alt: plt.close(fig))
-    patch.setattr(widgets, "SliderPanel", lambda *given: None)
+    for live in ("show", "stills"):
+        patch.setattr(player, live, lambda *given, **named: None)
     matplotlib.use("agg")
     for cell in cells("03"):
         if cell["cell_type"] == "code" and not cell["id"].startswith("ex-"):

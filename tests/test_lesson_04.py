@@ -5,7 +5,6 @@ import sys
 from dataclasses import replace
 from functools import cache
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -13,7 +12,7 @@ from lesson_pages import ROOT, solution, source
 
 from safemarl_lite import as_printed, cmdp, lagrangian
 from safemarl_lite.as_printed import NAMES, Faults, train
-from safemarl_lite.lessons import lesson_04, switchboard, tasks, widgets
+from safemarl_lite.lessons import lesson_04, switchboard, tasks
 
 sys.path.insert(0, str(ROOT / "tests/benchmarks"))
 import draft_faults
@@ -310,20 +309,6 @@ def test_an_unreachable_goal_is_no_unmet_budget():
     reward[5] = -1
     best = cmdp.solve_lp(replace(TASK, transition=stuck, reward=reward))
     assert abs(best.costs[0]) < 1e-9 and abs(best.multipliers[0]) < 1e-9
-
-
-def test_menu_redraws_the_panel():
-    matplotlib.use("agg")
-    runs = {name: trained(name) for name in ("hinge", "ascent")}
-
-    def draw(name):
-        return switchboard.draw_board({name: runs[name]}, trained(), BEST, 0.25)
-
-    panel = widgets.ChoicePanel(draw, "fault", tuple(runs))
-    before = bytes(panel.picture.value)
-    panel.menu.value = "ascent"
-    assert bytes(panel.picture.value)[:4] == b"\x89PNG" and bytes(panel.picture.value) != before
-    assert repr(panel) == "ChoicePanel(menu, picture)"
 
 
 def test_verdicts_in_words():

@@ -12,7 +12,7 @@ from safemarl_lite.actors import Policy, actor_of
 from safemarl_lite.cmdp import TabularCMDP, best_response, evaluate, subgradient_ascent
 from safemarl_lite.evaluate import evaluate as certificate
 from safemarl_lite.evaluate import rollout, skewed_mean_bound
-from safemarl_lite.lagrangian import Multipliers
+from safemarl_lite.lagrangian import Multipliers, gae
 from safemarl_lite.lessons.tasks import random_cmdp
 from safemarl_lite.macaac import MACAAC, MACAACConfig
 from safemarl_lite.mappo import MAPPOConfig
@@ -196,13 +196,14 @@ def test_an_arrival_at_the_last_step_is_terminated_and_not_truncated():
         assert step.truncated.tolist() == [False, True]
 
 
-@pytest.mark.parametrize(("gap", "touch"), [(0.58, 1), (0.605, 0)])
-def test_contacts_are_bodies_that_touch(gap, touch):
-    task = SwarmTask(n_drones=2, n_obstacles=0)
+@pytest.mark.parametrize(("far", "touch"), [(-0.02, 1), (0.005, 0)])
+def test_contacts_are_bodies_that_touch(far, touch):
+    """Two drones, and one above the ground: Bullet reports that one before they touch."""
+    task = SwarmTask(n_drones=3, n_obstacles=0)
     with SwarmVectorEnv(task, 1, 0, autoreset=False) as env:
-        places = np.array([[[0, 0, 8], [gap, 0, 8]]], float)
+        places = np.array([[[0, 0, 8], [0.6 + far, 0, 8], [9, 9, 0.3 + far]]])
         env.reset(options={"positions": places})
-        assert env.step(np.zeros((1, 2, 3))).contacts.tolist() == [touch]
+        assert env.step(np.zeros((1, 3, 3))).contacts.tolist() == [2 * touch]
 
 
 def test_a_rotor_never_pulls_down():
@@ -353,3 +354,44 @@ def test_a_multiplier_refuses_infinite_costs_and_its_derivative_only_damps_a_ris
     assert λ.update([1.0]) == pytest.approx(1.0)
     assert λ.update([2.0]) == pytest.approx(1.1 + 2.0)
     assert λ.update([1.0]) == pytest.approx(1.1)  # it fell: no part of the derivative
+
+
+def test_a_multiplier_takes_up_only_what_a_multiplier_has_saved():
+    state = Multipliers([1.0, 2.0], initial=0.5).state_dict()
+    Multipliers([1.0, 2.0]).load_state_dict(state)  # the control; `previous` is NaN at first
+    for name, bad in (("integral", [0.5]), ("values", [0.5, -1.0]), ("integral", [np.nan, 1.0]),
+                      ("values", [np.inf, 1.0]), ("previous", None)):  # fmt: skip
+        with pytest.raises((ValueError, TypeError)):
+            Multipliers([1.0, 2.0]).load_state_dict(state | {name: bad})
+    with pytest.raises(LookupError):
+        Multipliers([1.0, 2.0]).load_state_dict({"integral": [0, 0]})
+    λ = Multipliers([1.0, 2.0])
+    λ.load_state_dict(state | {"update": 3, "rate": 9.0})
+    assert callable(λ.update) and λ.rate == 0.05
+
+
+def test_gae_refuses_what_is_no_discount_and_broadcasts_each_mask_by_itself():
+    x = torch.arange(12.0, dtype=torch.float64).reshape(3, 2, 2)
+    ended = torch.tensor([[0, 1], [0, 0], [1, 1]], dtype=torch.bool)
+    never = torch.zeros(3, dtype=torch.bool)
+    whole = gae(x, x, x + 1, never[:, None].expand(3, 2), ended, 0.9, 0.8)
+    assert torch.equal(gae(x, x, x + 1, never, ended, 0.9, 0.8), whole)
+    assert not torch.equal(gae(x, x, x + 1, never, never, 0.9, 0.8), whole)
+    for bad in ((2.0, 0.9), (0.9, 5.0), (-0.1, 0.9), (float("nan"), 0.9)):
+        with pytest.raises(ValueError, match=r"lie in \[0, 1\]"):
+            gae(x, x, x, never, ended, *bad)
+
+
+def test_a_batch_of_swarms_flies_only_after_a_reset():
+    with SwarmVectorEnv(SwarmTask(), 2, 0) as env:
+        with pytest.raises(ValueError, match="call reset"):
+            env.step(np.zeros((2, 5, 3)))
+        env.reset()
+        env.step(np.zeros((2, 5, 3)))
+
+
+def test_a_policy_matrix_refuses_nan():
+    task = random_cmdp(np.random.default_rng(0), 3, 2, 1)
+    for bad in (np.full((3, 2), np.nan), np.array([[2.0, -1.0]] * 3), np.ones((3, 3)) / 3):
+        with pytest.raises(ValueError, match="each row ≥ 0 with sum 1"):
+            evaluate(task, bad)

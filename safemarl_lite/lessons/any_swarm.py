@@ -9,6 +9,7 @@ from scipy import stats
 from ..evaluate import rollout
 from ..swarm.tasks import AWAY
 from .lesson_02 import sphere
+from .lesson_05 import drawn_task
 from .style import COST, NEUTRAL, PRICE, REWARD, figure
 
 PILOTS = {  # name in the file → name in the figure, colour, marker, line
@@ -68,7 +69,7 @@ def show_moments(policy, seed, moments=(0.15, 0.5, 0.8)):
     task = replace(policy.task, moving=1.0)
     with task.vector_env(1, seed, autoreset=False) as env:
         flown = rollout(policy.act, env, record=True)
-        drift, goal = env.drift[0], env.drawn_task()
+        drift, goal = env.drift[0], drawn_task(env)
     path, last = flown["positions"][:, 0], int(flown["length"][0])
     there = flown["obstacles"][0, :, 2] < AWAY
     fig = plt.figure(figsize=(11, 4.2), layout="none")

@@ -1,14 +1,15 @@
 """A lesson as an nbgrader assignment: `python -m safemarl_lite assignment 04 --out course/`.
 
 The folder gets `source/lesson_04/` (the page with its solutions between nbgrader's marks, and
-`figures/`) and a configuration. A test cell shows the check's line. For its points a hidden test
-runs the check again in a fresh process, on the functions alone: what the notebook has changed in
-its own kernel does not reach it.
+`figures/`) and a configuration. Students see the check's line; for the points a hidden test runs
+the check in a fresh process, on the functions alone: what the notebook has changed in its own
+kernel does not reach it.
 """
 
 import json
 import os
 import re
+import secrets
 import shutil
 import sys
 from dataclasses import dataclass
@@ -21,10 +22,10 @@ ROOT = Path(__file__).parents[2]
 CONFIG = """c = get_config()  # of nbgrader
 c.CourseDirectory.course_id = "safemarl"
 c.Execute.timeout = 180  # seconds for one cell
+c.Execute.skip_cells_with_tag = "KEY"  # else a student's tag skips a test, which then counts
 c.ClearSolutions.code_stub = {"python": 'raise NotImplementedError("write this function")'}
 """
-HIDDEN = """
-### BEGIN HIDDEN TESTS
+TEST = '''### BEGIN HIDDEN TESTS
 def _hidden(check, *answers):
     import cloudpickle, os, subprocess, sys
 
@@ -33,8 +34,13 @@ def _hidden(check, *answers):
     said = subprocess.run([*child, check], timeout=200, **given).stdout
     assert said.startswith(key), said.decode(errors="replace") or "the check died"
 
-CALL
-### END HIDDEN TESTS"""
+_hidden("CHECK", NAMES)
+_shown = """  # to students; here the line is not run
+### END HIDDEN TESTS
+CHECK(NAMES).required()
+### BEGIN HIDDEN TESTS
+"""
+### END HIDDEN TESTS'''
 
 
 @dataclass(frozen=True)
@@ -83,13 +89,9 @@ def graded(cells: list[dict]) -> list[dict]:
     marks = {"schema_version": 3, "grade": False, "locked": True, "solution": False, "task": False}
     kinds, found = {}, exercises(cells)
     for e in found:
-        names = ", ".join(e.names)
-        hidden = HIDDEN.replace("CALL", f'_hidden("{e.check}", {names})')
+        test = TEST.replace("CHECK", e.check).replace("NAMES", ", ".join(e.names))
         kinds[e.at - 1] = answered(e.stub, e.solution), {"solution": True, "locked": False}
-        kinds[e.at] = (
-            f"{e.check}({names}).required()" + hidden,
-            {"grade": True, "points": e.minutes},
-        )
+        kinds[e.at] = test, {"grade": True, "points": e.minutes}
     out = []
     for at, cell in enumerate(cells):
         source, own = kinds.get(at, ("".join(cell["source"]), {}))
@@ -127,7 +129,7 @@ class Assignment:
             json.dumps(page, ensure_ascii=False, indent=1)
         )
         if not (config := self.out / "nbgrader_config.py").exists():
-            config.write_text(CONFIG)
+            config.write_text(CONFIG.replace("KEY", secrets.token_hex()))
         print(f"{target}: next, in {self.out}: nbgrader generate_assignment lesson_{self.lesson}")
 
 

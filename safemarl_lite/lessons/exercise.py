@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import threading
+import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ def exercise(number: str) -> Callable:
             salt = secrets.randbits(64) if salt is None else int(salt)
             rng, line = np.random.default_rng([salt, *number.encode()]), "correct."
             try:
-                with limit(SECONDS):
+                with limit(SECONDS), warnings.catch_warnings(action="ignore"):
                     for _ in range(3):
                         check(rng, *functions)
             except NotImplementedError:

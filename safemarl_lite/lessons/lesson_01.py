@@ -69,32 +69,6 @@ def maps_figure(best):
     figure(fig, "Maps of both drones: discounted steps in each cell, and arrows of their steering")
 
 
-def budget_panel(cmdp, threshold, sweep):
-    """The optimum of `grid_world` at one budget: both maps, the front, the price; a figure.
-    sweep: (thresholds (K,), values (K,), multipliers (K,)) of the whole front."""
-    fig = plt.figure(figsize=(10, 3.8))
-    maps, front, price = fig.add_gridspec(1, 3, width_ratios=(1.3, 1, 1))
-    maps = maps.subgridspec(2, 1)
-    front, price = fig.add_subplot(front), fig.add_subplot(price)
-    best = solve_lp(cmdp.with_thresholds(threshold))
-    for drone in (0, 1):
-        ring_map(fig.add_subplot(maps[drone]), best, drone)
-    λ, wide = best.multipliers[0], np.array((-0.45, 0.45))
-    front.plot(*sweep[:2], color=REWARD, label="best value")
-    tangent = threshold + wide, best.value + λ * wide
-    front.plot(*tangent, "--", color=PRICE, label=f"slope λ* = {λ:.2f}")
-    front.plot(threshold, best.value, "o", color=REWARD)
-    price.plot(sweep[0], sweep[2], color=PRICE, drawstyle="steps-mid")
-    price.plot(threshold, λ, "o", color=PRICE)
-    front.set(ylim=(-13.5, -8), ylabel="reward $J_r$, weighted steps", title="what can be earned")
-    price.set(ylim=(-0.4, 10), ylabel="price λ*, weighted steps", title="price of a near miss")
-    for axis in (front, price):
-        axis.axvline(threshold, color=THRESHOLD, linestyle=(0, (1, 1)))
-        axis.set(xlim=(0, 1.85), xlabel="budget τ, near misses a flight")
-    front.legend(loc="lower right", frameon=True, facecolor="white", edgecolor="white")
-    return fig
-
-
 def baseline_figure(points, threshold):
     """points: policy name → (J_c, J_r)."""
     fig, axis = plt.subplots(figsize=(7, 2.8))
@@ -154,19 +128,6 @@ def touching_figure(sweep, at, kink, slopes):
     axis.set(xlim=(0, 1.8), ylim=(-13, -8), xlabel="budget τ, near misses a flight")
     axis.set_ylabel("best reward v(τ), weighted steps")
     figure(fig, "The front under a line of slope 1.41; a steeper line cuts it; a fan at a kink")
-
-
-def dual_figure(grid, dual, lines, best):
-    """d(λ) (K,) as upper envelope of lines (L, K), one a deterministic policy."""
-    fig, axis = plt.subplots(figsize=(7, 3.4))
-    axis.plot(grid, lines.T, color=NEUTRAL, linewidth=1)
-    axis.plot(grid, dual, color=REWARD, linewidth=2.5)
-    axis.text(0.4, -8.9, "d(λ)", color=REWARD)
-    axis.plot(best.multipliers, best.value, "o", color=PRICE, zorder=3)
-    axis.text(best.multipliers[0], best.value - 0.4, "λ* of the LP", color=PRICE, ha="center")
-    axis.set(xlabel="price λ, weighted steps per near miss", ylim=(-12.2, -8))
-    axis.set_ylabel("weighted steps")
-    figure(fig, "The dual function as upper envelope of straight lines, least at the LP's price")
 
 
 def ascent_figure(prices, costs, running, best, threshold):

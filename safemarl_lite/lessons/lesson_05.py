@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import runs
 from ..evaluate import clopper_pearson, rollout
+from ..swarm import SwarmTask
 from ..swarm.tasks import AWAY
 from .exercise import Slip, ask, exercise, expect
 from .lesson_02 import flight
@@ -142,9 +143,8 @@ def show_certificates(results, threshold):
             cell = result[title]
             cell = cell if isinstance(cell, dict) else {"mean": cell, "upper99": cell}
             axis.plot([cell["mean"], cell["upper99"]], [row, row], "|-", color=shade)
-            axis.plot(
-                cell.get("upper99_bernstein") or np.nan, row, "x", color=NEUTRAL, markersize=5
-            )
+            other = cell.get("upper99_bernstein") or np.nan
+            axis.plot(other, row, "x", color=NEUTRAL, markersize=5)
             axis.plot(cell["mean"], row, "o", color=shade)
         axis.set(xlabel=title.replace("_", " "))
     axes[0].set_yticks(range(len(results)), results)
@@ -159,6 +159,13 @@ def show_certificates(results, threshold):
     figure(fig, "Means and 99 % bounds of success, cost and violations, a row each")
 
 
+def drawn_task(env):
+    """Start and goal that the first swarm of `env` has drawn, as a task to be shown."""
+    start, target = env.centre[0, 0], env.targets[0, 0]
+    return SwarmTask(n_drones=env.task.n_drones, n_obstacles=0, start=start, target=target,
+                     goal_radius=env.goal_radius[0, 0], horizon=env.task.horizon)  # fmt: skip
+
+
 def certificate(folder, seed=7):
     """The picture of a run: one held-out flight, and its training curves; a figure."""
     folder = Path(folder)
@@ -167,7 +174,7 @@ def certificate(folder, seed=7):
     kind = policy.task.kind
     with policy.task.vector_env(1, seed, autoreset=False) as env:
         flown = rollout(policy.act, env, record=True)
-        task = env.drawn_task() if kind == "swarm-any" else policy.task
+        task = drawn_task(env) if kind == "swarm-any" else policy.task
     fig = plt.figure(figsize=(10, 6.2), layout="constrained")
     top, bottom = fig.add_gridspec(2, 1, height_ratios=(1.7, 1))
     axis = fig.add_subplot(top, projection=None if kind == "navigation" else "3d")

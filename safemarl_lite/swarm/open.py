@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ..settings import Amount, Natural
+from ..settings import Amount, Natural, Positive
 from .task import SwarmTask, lengths
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ class OpenTask(SwarmTask):
     kind: ClassVar[str] = "swarm-open"
     equivariant: ClassVar[bool] = True
 
-    entry_bonus: Amount = 2.0  # type: ignore[misc]
-    arrival_bonus: Amount = 3.0
-    margin: Amount = 0.2  # m, towards drones
-    obstacle_margin: Amount = 0.6  # m
+    entry_bonus: Amount = 4.0  # type: ignore[misc]
+    arrival_bonus: Amount = 10.0
+    margin: Positive = 0.2  # m, towards drones
+    obstacle_margin: Positive = 0.6  # m
     n_neighbours: Natural = 5
     n_obstacles_seen: Natural = 3
 

@@ -8,7 +8,7 @@ import numpy as np
 from ..parallel import Seed
 from .engine import bullet
 from .open import PUSH, SIGHT, OpenTask, dot, geometry, nearest, straight
-from .task import GRAVITY, SwarmTask, assigned, lengths
+from .task import GRAVITY, assigned, lengths
 from .view import Relations
 from .world import ALL, LEVEL, Swarms, SwarmVectorEnv
 
@@ -70,13 +70,6 @@ class OpenVectorEnv(SwarmVectorEnv):
         self._push(self.mass * (push + [0, 0, GRAVITY] - drag))
         bullet.stepSimulation(self.client)
         self._read()
-
-    def drawn_task(self) -> SwarmTask:
-        """The first swarm's start and goal as a task, for pictures."""
-        start, target = self.centre[0, 0], self.targets[0, 0]
-        return SwarmTask(n_drones=self.task.n_drones, n_obstacles=0, start=tuple(start),
-                         target=tuple(target), goal_radius=self.goal_radius[0, 0].item(),
-                         horizon=self.task.horizon)  # fmt: skip
 
     def state(self, swarms: Swarms = ALL) -> np.ndarray:
         """How far each drone, its swarm on the mean and its last have to fly, in 10 m, (E, 3N)."""

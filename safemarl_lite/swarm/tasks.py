@@ -43,13 +43,13 @@ class SwarmTasks(OpenTask):
     drawn: ClassVar[tuple[str, ...]] = (
         "start", "target", "goal_radius", "start_spacing", "start_jitter", "mass")  # fmt: skip
 
-    n_drones: Count = 8
+    n_drones: Count = 13
     n_obstacles: Natural = 8  # at most
     horizon: Count = 300
     spread: Range = (2.0, 15.0)
     climb: Range = (-0.5, 0.5)
     height: Range = (1.0, 6.0)
-    goal_room: Range = (1.2, 2.2)
+    goal_room: Range = (1.25, 2.5)
     spacing: Range = (3.2, 5.0)  # m, in the start formation; the least is more where jitter asks
     jitter: Range = (0.1, 0.5)  # m, along each axis
     masses: Range = (0.4, 0.6)  # kg

@@ -57,7 +57,7 @@ class SwarmVectorEnv(Batch):
         row, column = np.divmod(np.arange(num_envs), side)
         gap = max(GAP, 2 * task.reach)  # no drone gets into another swarm
         self.offset = gap * np.stack([column, row, 0 * row], -1)[:, None]
-        self.steps = np.zeros(num_envs, int)
+        self.steps = np.full(num_envs, -1)  # before `reset`
         self.positions, self.velocities, self.places = np.zeros((3, num_envs, task.n_drones, 3))
         self.obstacles = np.zeros((num_envs, task.n_obstacles, 3))
         self.centre = np.tile(task.start, (num_envs, 1, 1))
@@ -199,6 +199,8 @@ class SwarmVectorEnv(Batch):
         """Advance every swarm by one control step of `dt` seconds."""
         task = self.task
         actions = self._checked(actions)
+        if (self.steps < 0).any():
+            raise ValueError("no episode is running; call reset() first")
         before = self.seen
         self._fly(actions)
         self._look()

@@ -18,7 +18,7 @@ writes what the lessons draw. Needs qpsolvers and osqp.
 import argparse
 import json
 import warnings
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from safemarl_lite import load
 from safemarl_lite.evaluate import HELD_OUT, upper_bound
 from safemarl_lite.swarm import OpenTask
 from safemarl_lite.swarm.open import OWN, PUSH, ROW
+from safemarl_lite.swarm.open_world import OpenVectorEnv
 from safemarl_lite.swarm.task import GRAVITY, lengths
 
 FIGURES = Path(__file__).parents[2] / "figures"
@@ -43,9 +44,11 @@ BEYOND = {  # what the training never drew, N = 8
 }
 
 
-@dataclass(frozen=True)
-class OpenBothSides(BothSides, OpenTask):
-    """Every second obstacle is mirrored, seen as rows."""
+class OpenBothSides(OpenTask):
+    """The default task, every second obstacle mirrored."""
+
+    def draw(self, rng, count):
+        return BothSides().draw(rng, count)
 
 
 def unit(x):
@@ -134,8 +137,6 @@ def cbf_qp(env, k=2.0, near=3):
         right = np.minimum(np.take_along_axis(bound, order, -1) / scale, 1e3)
         out = wanted.copy()
         for e, i in np.argwhere((((left * wanted[:, :, None]).sum(-1) + right) < 0).any(-1)):
-            if env.steps[e] < 0:
-                continue
             found = solve_qp(
                 cost, np.r_[-wanted[e, i], np.zeros(count)],
                 sparse.csc_matrix(np.hstack([-left[e, i], -np.eye(count)])), right[e, i],
@@ -148,34 +149,51 @@ def cbf_qp(env, k=2.0, near=3):
     return act
 
 
+class Queue(OpenVectorEnv):
+    """Flies scenes that were drawn beforehand, one after the other, in whichever swarm is free."""
+
+    def __init__(self, task, num_envs, flights, seed):
+        seed = np.random.SeedSequence(seed, spawn_key=HELD_OUT)
+        self.scenes = task.scene(np.random.default_rng(seed), flights)
+        self.flights, self.given, self.flight = flights, 0, np.zeros(num_envs, int)
+        super().__init__(task, num_envs, 0)
+
+    def _start(self, swarms):
+        self.ended_at = self.positions.copy()
+        self.flight[swarms] = self.given + np.arange(len(swarms))
+        self.given += len(swarms)
+        at = self.flight[swarms] % self.flights  # those beyond the last one do not count
+        for name, x in self.scenes.items():
+            now = getattr(self, name)
+            now[swarms] = np.broadcast_to(x, (self.flights, *now.shape[1:]))[at]
+        self.velocities[swarms], self.steps[swarms] = 0, 0
+        self._place(swarms)
+
+
 def fly(make, task, flights, seed=SEED):
-    """Arrays (flights, …) of what happened; the draws depend on task, flights and seed alone."""
-    wave = max(1, min(250, 2400 // task.n_drones))
-    seeds, found = np.random.SeedSequence(seed, spawn_key=HELD_OUT), []
-    for begin in range(0, flights, wave):
-        count = min(wave, flights - begin)
-        with task.vector_env(wave, seeds.spawn(1)[0], autoreset=False) as env:
-            views, _ = env.reset()
-            act, alive, weight = make(env), np.arange(wave) < count, 1.0
-            out = {"moving": env.drift.any((1, 2)), "success": ~alive, "cost": np.zeros(wave)}
-            dirty = np.zeros((wave, task.n_drones), bool)
-            home = dirty.copy()
-            for _ in range(task.horizon):
-                step = env.step(act(views))
-                views, share = step.observations, step.costs.sum(-1) * alive[:, None]
-                out["cost"] += weight * share.sum(1)
-                dirty |= share > 0
-                inside = env.seen.to_target <= env.goal_radius
-                home[alive] = inside[alive]
-                out["success"] = out["success"] | alive & step.terminated
-                alive &= ~step.terminated
-                env.steps[~alive] = -1000  # over: a filter need not think for them
-                weight *= task.discount
-                if not alive.any():
-                    break
-            out |= {"clean": ~dirty.any(1), "agent": (home & ~dirty).mean(1)}
-            found.append({name: x[:count] for name, x in out.items()})
-    return {name: np.concatenate([x[name] for x in found]) for name in found[0]}
+    """What happened, arrays (flights,); the scenes depend on task, flights and seed alone."""
+    size = max(1, min(1600 // task.n_drones, flights // 5))
+    out = {name: np.zeros(flights) for name in ("success", "clean", "agent", "cost", "moving")}
+    dirty, cost = np.zeros((size, task.n_drones), bool), np.zeros(size)
+    with Queue(task, size, flights, seed) as env:
+        views, _ = env.reset()
+        act, left = make(env), flights
+        while left:
+            flight, goals, targets = env.flight.copy(), env.goal_radius.copy(), env.targets.copy()
+            moving, weight = env.drift.any((1, 2)), task.discount**env.steps
+            step = env.step(act(views))
+            views, share = step.observations, step.costs.sum(-1)
+            cost += weight * share.sum(1)
+            dirty |= share > 0
+            for e in np.flatnonzero(step.terminated | step.truncated):
+                if flight[e] < flights:
+                    home = lengths(env.ended_at[e] - targets[e]) <= goals[e]
+                    row = step.terminated[e], not dirty[e].any(), (home & ~dirty[e]).mean()
+                    for name, x in zip(out, (*row, cost[e], moving[e]), strict=True):
+                        out[name][flight[e]] = x
+                    left -= 1
+                dirty[e], cost[e] = False, 0
+    return out
 
 
 def summary(flown, of):
@@ -207,38 +225,41 @@ def main():
     given = options.parse_args()
     policy = load(given.run)
     table = {"seed": given.seed, "drawn": {}, "rows": {}, "beyond": {}}
-    pilots = {
+    pilots = {  # and the share of the flights that each flies, the first ones
         "learned": (lambda env: policy.act, 1.0),
-        "straight": (straight, 1.0),
-        "pilot": (pilot, 1.0),
-        "by hand": (by_hand, 1.0),
-        "cbf-qp": (cbf_qp, 0.1),  # slow: a tenth of the flights
+        "straight": (straight, 0.2),
+        "pilot": (pilot, 0.2),
+        "by hand": (by_hand, 0.2),
+        "cbf-qp": (cbf_qp, 0.1),
     }
 
-    def rate(name, make, task, flights):
-        flown = fly(make, task, max(2, round(flights)), given.seed)
+    def rate(part, name, label, make, task, flights):
+        flown = fly(make, task, max(10, round(flights)), given.seed)
         row = {"all": summary(flown, np.ones(len(flown["clean"]), bool))}
         if flown["moving"].sum() > 1:
-            row["moving"] = summary(flown, flown["moving"])
-        for part, numbers in row.items():
-            say(f"{name} ({part})", task.n_drones, numbers)
-        return row
+            row["moving"] = summary(flown, flown["moving"] > 0)
+        for which, numbers in row.items():
+            say(f"{name} {label} ({which})", task.n_drones, numbers)
+        table[part].setdefault(name, {})[label] = row
+        if given.out:
+            given.out.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n")
 
-    for n in given.sizes:
-        flights, task = given.flights / (5 if n >= 64 else 1), replace(policy.task, n_drones=n)
-        table["drawn"][n] = {
-            name: rate(name, make, task, share * flights) for name, (make, share) in pilots.items()
-        }
-    for name, fields in [pair for rows in ROWS.values() for pair in rows.items()]:
-        task = OpenTask(**fields)
-        if name == "obstacles on both sides":
-            task = OpenBothSides(**asdict(task))
-        table["rows"][name] = rate(name, pilots["learned"][0], task, given.flights / 5)
-    for name, fields in BEYOND.items():
-        task = replace(policy.task, **fields)
-        table["beyond"][name] = rate(name, pilots["learned"][0], task, given.flights / 5)
-    if given.out:
-        given.out.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n")
+    def drawn(names):
+        for name in names:
+            make, share = pilots[name]
+            for n in given.sizes:
+                flights = share * given.flights / (5 if n >= 64 else 1)
+                rate("drawn", name, str(n), make, replace(policy.task, n_drones=n), flights)
+
+    drawn(["learned"])
+    for label, fields in [pair for rows in ROWS.values() for pair in rows.items()]:
+        both = label == "obstacles on both sides"
+        task = OpenBothSides() if both else OpenTask(**fields)
+        rate("rows", "learned", label, pilots["learned"][0], task, given.flights / 5)
+    drawn(["straight", "pilot", "by hand", "cbf-qp"])
+    for label, fields in BEYOND.items():
+        task = replace(policy.task, n_drones=8, **fields)
+        rate("beyond", "learned", label, pilots["learned"][0], task, given.flights / 5)
 
 
 if __name__ == "__main__":
