@@ -2,14 +2,18 @@
 
 import importlib.util
 import json
+import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from lesson_pages import ROOT, functions, solution
+from lesson_pages import ROOT, functions, solution, source
+from scipy import stats
 
 from safemarl_lite import load, runs
-from safemarl_lite.lessons import lesson_05, style
+from safemarl_lite.evaluate import bernstein_bound, episodes_needed, upper_bound
+from safemarl_lite.lessons import any_swarm, lesson_05, style
 from safemarl_lite.mappo import MAPPO, MAPPOConfig
 from safemarl_lite.step import episode_means
 from safemarl_lite.swarm import SwarmTask, SwarmVectorEnv
@@ -18,6 +22,8 @@ FIGURES = ROOT / "figures"
 SEEDS = json.loads((FIGURES / "05_seeds.json").read_text())
 RESULTS = json.loads((FIGURES / "05_results.json").read_text())
 BROKEN = json.loads((FIGURES / "05_generalisation.json").read_text())
+TEN = json.loads((FIGURES / "05_ten_seeds.json").read_text())
+ANY = json.loads((FIGURES / "any_swarm.json").read_text())
 
 
 def log_of(name):
@@ -49,14 +55,44 @@ def test_five_ways_to_set_one_number_end_as_the_page_says():
     assert (logs[0]["lambda_0"] != logs[1]["lambda_0"]).any()  # λ moves, and nobody feels it
 
 
-def test_five_seeds_are_certified_and_the_control_is_not():
-    five = [SEEDS[f"seed {seed}"] for seed in range(5)]
-    assert all(result["certified"] and result["success_rate"] >= 0.99 for result in five)
-    assert all(result["violation_rate"]["mean"] <= 0.03 for result in five)
+def test_the_seeds_are_certified_as_the_page_says_and_the_control_is_not():
+    ten = TEN["seeds"].values()
+    assert list(TEN["seeds"]) == [str(seed) for seed in range(2001, 2011)]
+    assert all(row["certified"] and row["success"] >= 0.99 for row in ten)
+    shown = lesson_05.certificates(TEN)["seed 2001"]["violation_rate"]
+    count, row = round(2000 * shown["mean"]), TEN["seeds"]["2001"]
+    exact = stats.binomtest(count, 2000, alternative="less").proportion_ci(0.99, "exact").high
+    assert shown == {"mean": row["violations"], "upper99": pytest.approx(exact)}
     assert SEEDS["attitude"]["certified"] and SEEDS["scripted pilot"]["certified"]
     assert SEEDS["scripted pilot"]["violation_rate"]["mean"] == 0
     assert not SEEDS["unconstrained"]["certified"]
     assert SEEDS["unconstrained"]["discounted_cost"]["mean"] > 20 * SwarmTask().threshold
+
+
+def test_the_numbers_of_flights_are_the_least_that_certify():
+    bounds = {"upper99": upper_bound, "upper99_bernstein": partial(bernstein_bound, cap=10.0)}
+    for name, bound in bounds.items():
+        needed = TEN["episodes_needed"][name]
+        assert needed["0.005"] == episodes_needed(bound, 0.005, 4.0, 0.1)
+        assert all(needed[x] <= needed[y] for x, y in zip(needed, list(needed)[1:], strict=False))
+    two, other = (TEN["episodes_needed"][name].values() for name in bounds)
+    assert all(x < y for x, y in zip(two, other, strict=True))
+
+
+def test_the_live_training_runs_to_its_certificate_and_goes_on_where_it_stopped(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    code = source("05")["train-live"].replace("TRAIN = False", "TRAIN = True")
+    small = partial(MAPPOConfig, iterations=2, num_envs=4, eval_every=1, eval_episodes=4)
+    names = {"Path": type(tmp_path), "tempfile": importlib.import_module("tempfile"),
+             "SwarmTask": SwarmTask, "runs": runs, "MAPPOConfig": small}  # fmt: skip
+    folder = tmp_path / "runs/lesson_05"
+    runs.train(SwarmTask(), small(), seed=0, folder=folder, quiet=True, stop=1)
+    exec(code.replace("2000", "6").replace("workers=2", "workers=1"), names)
+    assert len(style.read_log(folder / "progress.csv")["iteration"]) == 2
+    assert json.loads((folder / "result.json").read_text())["episodes"] == 6
 
 
 def test_the_critics_cost_is_the_surrogates_and_the_price_follows_the_true_cost():
@@ -94,6 +130,44 @@ def test_the_shipped_policys_certificate():
     whole = json.loads((FIGURES / "runs/swarm/result.json").read_text())
     assert whole["certified"] and whole["episodes"] == 2000  # the control: 2,000 suffice
     assert result["threshold"] / often > 3  # only violations this costly could break the budget
+
+
+def test_any_swarm_flies_as_the_page_says():
+    for n in ANY["drawn"]["learned"]:
+        row = {name: found[n] for name, found in ANY["drawn"].items()}
+        for part in ("moving", "still"):
+            found = {x: any_swarm.share(row[x], part, "clean") for x in any_swarm.PILOTS}
+            assert all(found["learned"][0] > found[x][2] for x in ("straight", "pilot")), (n, part)
+        shares = [any_swarm.share(row["learned"], "moving", x)[0] for x in any_swarm.SHARES]
+        other = [any_swarm.share(row["cbf-qp"], "moving", x)[0] for x in any_swarm.SHARES]
+        assert shares[0] > other[0] and shares[1] > other[1]
+
+
+def test_shares_of_a_part_are_what_is_left_of_the_whole():
+    row = {
+        "all": {"flights": 10, "clean": [0.9, 0, 1]},
+        "moving": {"flights": 4, "clean": [0.75, 0, 1]},
+    }
+    assert any_swarm.share(row, "still", "clean")[0] == 1 and 3 + 6 == 9
+    assert any_swarm.share(row, "all", "clean")[0] == 0.9
+    middle, low, high = any_swarm.share(row, "moving", "clean")
+    assert low < middle == 0.75 < high
+    p = np.linspace(0, 1, 11)
+    assert np.allclose(1.01 - 10.0 ** -any_swarm.stretched(p), p)
+
+
+def test_the_table_of_any_swarm_is_what_its_command_writes(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tests/benchmarks")
+    module = importlib.import_module("any_swarm")
+    try:
+        assert [int(n) for n in ANY["drawn"]["learned"]] == list(module.SIZES)
+        assert ANY["drawn"].keys() == any_swarm.PILOTS.keys()
+        assert list(ANY["beyond"]["learned"]) == list(module.BEYOND)
+        rows = ANY["rows"]["learned"]
+        assert list(rows) == [x for group in module.ROWS.values() for x in group]
+        assert rows.keys() == {x for group in ("N", "task") for x in BROKEN[group]}
+    finally:
+        del sys.modules["any_swarm"]
 
 
 def test_the_shipped_policy_breaks_where_the_page_says_so():

@@ -39,11 +39,11 @@ def share(row, part, name):
 def show_sizes(table, panels, pilots=tuple(PILOTS)):
     """Display shares against the number of drones; panels: (name in SHARES, part, title), …"""
     fig, axes = plt.subplots(1, len(panels), figsize=(3 + 3 * len(panels), 3.4), sharey=True)
-    sizes, (first, *_) = [int(n) for n in table["drawn"]], np.atleast_1d(axes)
+    sizes, (first, *_) = [int(n) for n in table["drawn"]["learned"]], np.atleast_1d(axes)
     for axis, (name, part, title) in zip(np.atleast_1d(axes), panels, strict=True):
         for k, pilot in enumerate(pilots):
             label, shade, marker, line = PILOTS[pilot]
-            rows = [share(row[pilot], part, name) for row in table["drawn"].values()]
+            rows = [share(row, part, name) for row in table["drawn"][pilot].values()]
             middle, low, high = np.array(rows).T
             at = np.array(sizes) * 1.03 ** (k - len(pilots) / 2)  # side by side
             look = {"marker": marker, "linestyle": line, "color": shade, "clip_on": False}
