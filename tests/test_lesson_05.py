@@ -12,11 +12,12 @@ from lesson_pages import ROOT, functions, solution, source
 from scipy import stats
 
 from safemarl_lite import load, runs
+from safemarl_lite.equivariant import SwarmCritic
 from safemarl_lite.evaluate import bernstein_bound, episodes_needed, upper_bound
 from safemarl_lite.lessons import any_swarm, lesson_05, style
 from safemarl_lite.mappo import MAPPO, MAPPOConfig
 from safemarl_lite.step import episode_means
-from safemarl_lite.swarm import SwarmTask, SwarmVectorEnv
+from safemarl_lite.swarm import SwarmTask, SwarmTasks, SwarmVectorEnv
 
 FIGURES = ROOT / "figures"
 SEEDS = json.loads((FIGURES / "05_seeds.json").read_text())
@@ -154,6 +155,29 @@ def test_shares_of_a_part_are_what_is_left_of_the_whole():
     assert low < middle == 0.75 < high
     p = np.linspace(0, 1, 11)
     assert np.allclose(1.01 - 10.0 ** -any_swarm.stretched(p), p)
+
+
+def test_ways_to_add_up_bodies_are_what_they_are_called(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tests/benchmarks")
+    module, task = importlib.import_module("pooling"), SwarmTasks(n_drones=6, moving=1.0)
+    with task.vector_env(3, 0) as env:
+        views, state = (torch.as_tensor(x, dtype=torch.float32) for x in env.reset())
+    state = state.reshape(3, 6, 3)[:, :1].reshape(3, 3)
+    torch.manual_seed(0)
+    right = SwarmCritic(5, 3, 2)
+    lonely, bodies = views.clone(), views[..., 8:].unflatten(-1, (8, 30))
+    lonely[..., 8:].unflatten(-1, (8, 30))[..., 0] = 0  # every gate
+    assert (bodies[..., 0] > 0).any()
+    for pool in ("nothing", "mean", "sum", "attention"):
+        critic = module.Pooled(pool, 5, 3, 2)
+        critic.load_state_dict(right.state_dict(), strict=False)
+        mixed = torch.cat(
+            [views[..., :8], bodies[..., [4, 2, 0, 1, 3, 7, 5, 6], :].flatten(-2)], -1
+        )
+        assert torch.allclose(critic(views, state), critic(mixed, state), atol=1e-5)
+        same = torch.allclose(critic(views, state), right(views, state), atol=1e-5)
+        assert same == (pool == "sum")
+        assert torch.allclose(critic(lonely, state), right(lonely, state), atol=1e-4)
 
 
 def test_the_table_of_any_swarm_is_what_its_command_writes(monkeypatch):

@@ -1,26 +1,24 @@
 """How the critic for any swarm should add up the bodies in view: gated sum, mean or attention.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/pooling.py    # about three minutes on one idle core
+    OMP_NUM_THREADS=1 python tests/benchmarks/pooling.py    # about two minutes on one idle core
 
-Flights with exploration on drawn tasks with obstacles that move, of straight flight (as every
-training begins) and of the shipped policy; each row is a drone at a time, its targets the
-discounted reward and surrogate cost from there on. One half of the flights is fitted as in lesson
-03, the other explained. `nothing` sees no body at all. Prints a row a critic and writes
-`figures/05_pooling.json`.
+Straight flight with exploration, as every training begins, on drawn tasks with obstacles that move;
+each row is a drone at a time, its targets the discounted reward and surrogate cost from there on.
+One half of the flights is fitted as in lesson 03, the other explained. `nothing` sees no body at
+all. Prints a row a critic and writes `figures/05_pooling.json`.
 """
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from safemarl_lite import load
 from safemarl_lite.equivariant import SwarmCritic, parts
 from safemarl_lite.lessons.regression import explained_variance, regress
+from safemarl_lite.swarm import SwarmTasks
 
 FIGURES = Path(__file__).parents[2] / "figures"
 SEEDS, STD, EVERY = 5, 0.5, 3
@@ -59,14 +57,14 @@ class Pooled(SwarmCritic):
         return self.net(torch.cat([own, state, self.crowd(own, rows, gate)], -1))
 
 
-def flights(act, task, swarms, seed):
+def flights(task, swarms, seed):
     """Views (B, 1, O), states (B, 3) and returns (B, 2) of drones in flight, a row each."""
     n, noise, rows = task.n_drones, np.random.default_rng(seed), []
     with task.vector_env(swarms, seed, autoreset=False) as env:
         views, state = env.reset()
         alive = np.ones(swarms, bool)
         for _ in range(task.horizon):
-            push = act(views) + STD * noise.normal(size=(*views.shape[:2], 3))
+            push = views[..., :3] + STD * noise.normal(size=(*views.shape[:2], 3))
             step = env.step(push)
             rows.append((views, state.reshape(swarms, n, 3), step.rewards, step.surrogate[..., 0],
                          alive.copy()))  # fmt: skip
@@ -88,30 +86,26 @@ def flights(act, task, swarms, seed):
 
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--run", type=Path, default=FIGURES / "runs/swarm_any")
     options.add_argument("--swarms", type=int, default=24)
     options.add_argument("--out", type=Path, default=FIGURES / "05_pooling.json")
     given = options.parse_args()
     torch.set_num_threads(1)
-    policy, table = load(given.run), {"std": STD, "drones": 0, "explained": {}}
-    task = replace(policy.task, moving=1.0)
-    table["drones"] = task.n_drones
-    for name, act in {"straight": lambda views: views[..., :3], "trained": policy.act}.items():
-        fit, test = (flights(act, task, given.swarms, seed) for seed in (31, 32))
-        table["explained"][name] = {}
-        for pool in ("nothing", "mean", "sum", "attention"):
-            found = []
-            for seed in range(SEEDS):
-                torch.manual_seed(seed)
-                critic = Pooled(pool, task.n_neighbours, 3, 2)
-                critic.scale.update(fit[1])
-                scale = fit[2].std((0, 1))
-                regress(critic, fit[:2], fit[2] / scale, torch.Generator().manual_seed(seed))
-                with torch.no_grad():
-                    values = critic(*test[:2]) * scale
-                found.append(explained_variance(test[2], values).tolist())
-            table["explained"][name][pool] = np.round(found, 4).tolist()  # (seed, reward and cost)
-            print(f"{name:9} {pool:10}", *np.mean(found, 0).round(3), np.std(found, 0).round(3))
+    task = SwarmTasks(moving=1.0)
+    fit, test = (flights(task, given.swarms, seed) for seed in (31, 32))
+    table = {"std": STD, "drones": task.n_drones, "flights": given.swarms, "explained": {}}
+    for pool in ("nothing", "mean", "sum", "attention"):
+        found = []
+        for seed in range(SEEDS):
+            torch.manual_seed(seed)
+            critic = Pooled(pool, task.n_neighbours, 3, 2)
+            critic.scale.update(fit[1])
+            scale = fit[2].std((0, 1))
+            regress(critic, fit[:2], fit[2] / scale, torch.Generator().manual_seed(seed))
+            with torch.no_grad():
+                values = critic(*test[:2]) * scale
+            found.append(explained_variance(test[2], values).tolist())
+        table["explained"][pool] = np.round(found, 4).tolist()  # (seed, reward and cost)
+        print(f"{pool:10}", *np.mean(found, 0).round(3), np.std(found, 0).round(3), flush=True)
     given.out.write_text(json.dumps(table, indent=1) + "\n")
 
 
