@@ -1,6 +1,6 @@
 """How the critic for any swarm should add up the bodies in view: gated sum, mean or attention.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/pooling.py    # about four minutes on one idle core
+    OMP_NUM_THREADS=1 python tests/benchmarks/pooling.py    # about a minute on one idle core
 
 Straight flight with exploration, as every training begins, on drawn tasks with obstacles that move;
 each row is a drone at a time, its targets the discounted reward and surrogate cost from there on.
@@ -86,7 +86,7 @@ def flights(task, swarms, seed):
 
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--swarms", type=int, default=60)
+    options.add_argument("--swarms", type=int, default=24)
     options.add_argument("--out", type=Path, default=FIGURES / "05_pooling.json")
     given = options.parse_args()
     torch.set_num_threads(1)
