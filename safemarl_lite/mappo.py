@@ -81,19 +81,19 @@ ON_NAVIGATION = MAPPOConfig(  # what suits 25 steps without a place to reach (no
 )
 
 ON_ANY_SWARM = MAPPOConfig(  # what suits a distribution of tasks, a row a drone
-    iterations=125,
+    iterations=100,
     num_envs=22,
     minibatches=12,
     learning_rate=3e-3,
     warm_up=4,
-    std_end=0.15,
+    std_end=0.2,
     std_until=1.0,
     hidden_actor=32,
     hidden_critic=32,
     multiplier_start=5.0,
     multiplier_rate=0.25,
     hold=3,
-    tighten=0.05,
+    tighten=0.09,
     eval_every=25,
     eval_episodes=400,
 )
