@@ -1,4 +1,4 @@
-"""The command line: `python -m safemarl_lite {train,evaluate,watch} …`; `--help` lists all fields.
+"""The command line: train, sweep, evaluate, watch, assignment; `--help` lists all fields.
 
 Bad input gets one line on stderr and exit code 2.
 """
@@ -6,20 +6,23 @@ Bad input gets one line on stderr and exit code 2.
 import contextlib
 import io
 import json
+import os
 import re
 import sys
 from argparse import ArgumentParser
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 from tyro.extras import SubcommandApp
 
 from . import runs
 from .as_printed import PrintedConfig
+from .lessons.assignment import Assignment
 from .macaac import MACAACConfig
 from .mappo import ON_ANY_SWARM, ON_NAVIGATION, MAPPOConfig
+from .mappo_statewise import StatewiseConfig
 from .navigation import NavigationTask
 from .settings import Count, Natural, Several, check_fields
 from .swarm import SwarmTask, SwarmTasks
@@ -27,7 +30,11 @@ from .swarm import SwarmTask, SwarmTasks
 HINTS = {"swarm": "--any: one policy for any swarm, on tasks drawn anew in every episode."}
 T, C = TypeVar("T"), TypeVar("C")
 TRAININGS = {  # of each world: the learners' settings, the usual one first
-    "swarm": [(SwarmTask(), MAPPOConfig()), (SwarmTask(), PrintedConfig())],
+    "swarm": [
+        (SwarmTask(), MAPPOConfig()),
+        (SwarmTask(), StatewiseConfig()),
+        (SwarmTask(), PrintedConfig()),
+    ],
     "swarm-any": [(SwarmTasks(), ON_ANY_SWARM)],  # also `train swarm --any`
     "navigation": [
         (NavigationTask(), MACAACConfig()),
@@ -47,8 +54,10 @@ class Train(Generic[T, C]):
     seed: Natural = 0
     resume: bool = False
     """Go on from last.pt of the folder, to the numbers of a run that was never stopped."""
-    threads: Count = 2
-    """Torch threads of the update."""
+    workers: Literal[1, 2] = min(2, os.cpu_count() or 1)
+    """Processes that share the learning; the numbers do not depend on it."""
+    threads: Count = 1
+    """Torch threads of each process: more than one is slow beside any other busy program."""
     episodes: Several = 2000
     """Held-out episodes of the certificate."""
 
@@ -59,11 +68,50 @@ class Train(Generic[T, C]):
 
         check_fields(self)
         torch.set_num_threads(self.threads)
-        options = {"folder": self.out, "resume": self.resume}
-        runs.train(self.task, self.config, self.seed, **options)
-        print_result(runs.certify(self.out, self.episodes))
+        options = {"folder": self.out, "resume": self.resume, "workers": self.workers}
+        runs.train(self.task, self.config, self.seed, certificate=self.episodes, **options)
+        print_result(json.loads((self.out / "result.json").read_text()))
         certificate(self.out).savefig(self.out / "certificate.png", dpi=110)
         print(f"picture: {self.out / 'certificate.png'}")
+
+
+@dataclass(frozen=True)
+class Sweep(Generic[T, C]):
+    """Train with many seeds and settings, each in its folder; --algo decides which settings."""
+
+    out: Path
+    """Folder of the run folders; what is there already goes on or is kept."""
+    task: T
+    config: C
+    seeds: Count = 10
+    """How many seeds, from --seed on."""
+    seed: Natural = 0
+    vary: tuple[str, ...] = ()
+    """Fields and their values, as tighten=0.06,0.08 num_envs=64,128; every combination is run."""
+    jobs: Count = 2
+    """Runs at a time."""
+    threads: Count = 1
+    """Torch threads of each."""
+    episodes: Several = 2000
+    backend: Literal["processes", "ray"] = "processes"
+    address: str | None = None
+    """Of a Ray cluster; without it --backend ray starts one here."""
+
+    def __call__(self) -> None:
+        from .sweep import plan, sweep
+
+        check_fields(self)
+        seeds = range(self.seed, self.seed + self.seeds)
+        vary = dict(map(values_of, self.vary))
+        planned = plan(self.task, self.config, seeds, self.out, vary, self.episodes)
+        results = sweep(planned, self.jobs, self.threads, self.backend, self.address)
+        for folder, result in results.items():
+            print(f"{folder}: {in_short(result)}")
+        runs.write(self.out / "sweep.json", json.dumps({str(k): r for k, r in results.items()}))
+        certified = sum(result.get("certified", False) for result in results.values())
+        print(f"{certified} of {len(results)} certified: {self.out / 'sweep.json'}")
+        if any("error" in result for result in results.values()):
+            raise SystemExit(1)
 
 
 @dataclass(frozen=True)
@@ -111,6 +159,27 @@ class Watch:
         print(f"{len(frames)} frames: {self.out}")
 
 
+def values_of(words: str) -> tuple[str, list[Any]]:
+    """`tighten=0.06,0.08` → its name and values; what is no JSON is taken as words."""
+    name, equals, values = words.partition("=")
+    if not (name and equals and values):
+        raise ValueError(f"--vary takes field=value,value, got {words!r}")
+    try:
+        return name, json.loads(f"[{values}]")
+    except json.JSONDecodeError:
+        return name, values.split(",")
+
+
+def in_short(r: dict[str, Any]) -> str:
+    """The result of a run of a sweep, in one line."""
+    if "error" in r:
+        return f"failed: {r['error']}"
+    again = f", from iteration {r['resumed']} on" if r["resumed"] else ""
+    verdict = "certified" if r["certified"] else "NOT certified"
+    bound = f"{r['discounted_cost']['upper99']:.4f}"
+    return f"{verdict}, 99 % upper bound {bound}, success {r['success_rate']:.4f}{again}"
+
+
 def print_result(r: dict[str, Any]) -> None:
     """The certificate in words."""
     cost, rate = r["discounted_cost"], r["violation_rate"]
@@ -126,33 +195,36 @@ def print_result(r: dict[str, Any]) -> None:
     print(f"{verdict} the threshold τ = {r['threshold']}, at {done.split(',')[0]}")
 
 
-def train_command(world: str, words: list[str]) -> tuple[Any, str]:
-    """`Train` with the fields of the task and of the learner that --algo asks for, and its help."""
+def train_command(command: type, world: str, words: list[str]) -> tuple[Any, str]:
+    """`Train` or `Sweep` with the fields of the task and of --algo's learner, and its help."""
     known = {algo: pair for pair in TRAININGS[world] for algo in runs.algos(type(pair[1]))}
     if world == "navigation":
         del known["mappo-fixed-penalty"]  # there its price would start at 0: that is `mappo`
     look = ArgumentParser(add_help=False, allow_abbrev=False)
     look.add_argument("--algo", nargs="?", default=next(iter(known)))
     algo = look.parse_known_args(words)[0].algo
-    if algo not in known and words[:2] == ["train", world]:
+    if algo not in known and words[:2] == [command.__name__.lower(), world]:
         raise ValueError(f"--algo must be one of {', '.join(known)}, got {algo!r}")
     defaults = known.get(algo, TRAININGS[world][0])
     fields = [Annotated[type(x), arg(default=x), OmitArgPrefixes] for x in defaults]
-    about = f"{Train.__doc__.split(';')[0]}. --algo decides which settings there are, and is one "
-    return Train[*fields], f"{about}of {', '.join(known)}. {HINTS.get(world, '')}"
+    about = f"{command.__doc__.split(';')[0]}. --algo decides which settings there are, and is one "
+    return command[*fields], f"{about}of {', '.join(known)}. {HINTS.get(world, '')}"
 
 
 def parse(words: list[str]) -> Any:
     """The command object of the given words; `--help` prints and exits 0."""
-    if words[:2] == ["train", "swarm"] and "--any" in words:
-        words = ["train", "swarm-any", *(word for word in words[2:] if word != "--any")]
-    app, training = SubcommandApp(), SubcommandApp()
-    for world in TRAININGS:
-        command, about = train_command(world, words)
-        training.command(name=world, help=about)(command)
-    app.command(training, name="train", help=Train.__doc__)
+    if words[1:2] == ["swarm"] and "--any" in words:
+        words = [words[0], "swarm-any", *(word for word in words[2:] if word != "--any")]
+    app = SubcommandApp()
+    for command in (Train, Sweep):
+        worlds = SubcommandApp()
+        for world in TRAININGS:
+            filled, about = train_command(command, world, words)
+            worlds.command(name=world, help=about)(filled)
+        app.command(worlds, name=command.__name__.lower(), help=command.__doc__)
     app.command(Evaluate, name="evaluate")
     app.command(Watch, name="watch")
+    app.command(Assignment, name="assignment")
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

@@ -48,13 +48,14 @@ class PrintedMAPPO(MAPPO):
     The printed penalty is constant in θ: it moves no policy, which is that of λ = 0 to the bit.
     """
 
-    def price(self, data: Data, costs: list[float], values: Tensor, after: Tensor) -> np.ndarray:
+    def price(self, data: Data, log: dict[str, float], values: Tensor, after: Tensor) -> np.ndarray:
         """λ_j ← λ_j + rate · printed violation, from team sums; the policy pays nothing."""
-        if self.iteration >= self.config.hold:
+        if self.skilled(log):
             for j, τ in enumerate(self.task.thresholds):
                 signals = data["costs"][..., j], values[..., 0], after[..., 0]
                 team = (x.sum(2) for x in signals)  # (T, E, N) → (T, E)
                 violation = printed_violation(*team, data["terminated"], self.task.discount, τ)
+                self.half.mean_([violation])
                 self.multipliers.values[j] += self.config.multiplier_rate * float(violation)
         return np.zeros_like(self.multipliers.values)
 

@@ -75,11 +75,8 @@ class TabularCMDP:
 def policy_matrix(cmdp: TabularCMDP, policy: np.ndarray) -> np.ndarray:
     """P_π(s, s') = Σ_a π(a|s) P(s'|s,a), shape (S, S)."""
     policy = np.asarray(policy, dtype=np.float64)
-    if (
-        policy.shape != cmdp.reward.shape
-        or (policy < 0).any()
-        or np.abs(policy.sum(1) - 1).max() > 1e-9
-    ):
+    fits = policy.shape == cmdp.reward.shape and (policy >= 0).all()
+    if not fits or np.abs(policy.sum(1) - 1).max() > 1e-9:
         raise ValueError(f"a policy is {cmdp.reward.shape}, each row ≥ 0 with sum 1")
     return np.einsum("sa,sat->st", policy, cmdp.transition)
 

@@ -56,6 +56,34 @@ def skewed_mean_bound(x: np.ndarray, level: float) -> float:
     return float(x.mean() + deviation / n**0.5 * (t + skew * (1 + 2 * t**2)))
 
 
+def bernstein_bound(costs: np.ndarray, cap: float, level: float = LEVEL) -> float:
+    """Empirical Bernstein bound of E[C] from independent costs C in [0, cap], (n,), n ≥ 2.
+
+    With the sample variance v and ℓ = ln(2 / (1 − level)), for every n (Maurer & Pontil 2009,
+    Theorem 4): E[C] ≤ mean + √(2 v ℓ / n) + 7 cap ℓ / (3 (n − 1)). No asymptotics; the cap is an
+    assumption unless the task proves it. Raises `ValueError` on a cost outside [0, cap].
+    """
+    costs = np.asarray(costs, float)
+    if costs.ndim != 1 or len(costs) < 2 or not ((costs >= 0) & (costs <= cap)).all():
+        raise ValueError(f"the bound needs two or more costs in [0, {cap:g}], got {costs}")
+    n, doubt = len(costs), np.log(2 / (1 - level))
+    spread = np.sqrt(2 * costs.var(ddof=1) * doubt / n)
+    return float(costs.mean() + spread + 7 * cap * doubt / (3 * (n - 1)))
+
+
+def episodes_needed(
+    bound: Callable[[np.ndarray], float], rate: float, cost: float, threshold: float
+) -> int | None:
+    """Least n, in hundreds, at which `bound` certifies a policy if the sample is what is expected.
+
+    A share `rate` of the n episodes costs `cost`, the others nothing; None beyond 100,000.
+    """
+    for n in range(100, 100_001, 100):
+        if bound(np.where(np.arange(n) < round(rate * n), cost, 0.0)) <= threshold:
+            return n
+    return None
+
+
 def rollout(act: Act, env, seed: int | None = None, record: bool = False) -> dict[str, np.ndarray]:
     """One episode of every environment of `env` (made with autoreset=False) under `act`.
 
@@ -95,18 +123,37 @@ def rollout(act: Act, env, seed: int | None = None, record: bool = False) -> dic
     return out
 
 
-def evaluate(act: Act, task, episodes: int, seed: int, wave: int = 250) -> dict[str, Any]:
-    """Independent episodes of `task`, the whole team's costs → what `evaluate --json` prints."""
+def fly(
+    act: Act, task, episodes: int, seed: int, wave: int = 250, turn: tuple[int, int] = (0, 1)
+) -> dict[int, dict[str, np.ndarray]]:
+    """Episodes of `task`, at most `wave` at a time, two waves at least → number of wave: rollout.
+
+    With `turn` = (k, n) only every n-th wave from k on: n processes share the flights, and the
+    numbers stay the same.
+    """
     if episodes < 2:
         raise ValueError(f"episodes must be at least 2, got {episodes}")
-    waves, seeds = [], np.random.SeedSequence(seed, spawn_key=HELD_OUT)
-    for start in range(0, episodes, wave):
-        count = min(wave, episodes - start)
-        with task.vector_env(count, seeds.spawn(1)[0], autoreset=False) as env:
-            waves.append(rollout(act, env))
+    wave = min(wave, (episodes + 1) // 2)
+    count = -(-episodes // wave)
+    waves, seeds = {}, np.random.SeedSequence(seed, spawn_key=HELD_OUT).spawn(count)
+    for k in range(turn[0], count, turn[1]):
+        with task.vector_env(min(wave, episodes - k * wave), seeds[k], autoreset=False) as env:
+            waves[k] = rollout(act, env)
+    return waves
+
+
+def evaluate(act: Act, task, episodes: int, seed: int, wave: int = 250) -> dict[str, Any]:
+    """Independent episodes of `task`, the whole team's costs → what `evaluate --json` prints."""
+    return summary(fly(act, task, episodes, seed, wave), task)
+
+
+def summary(waves: dict[int, dict[str, np.ndarray]], task) -> dict[str, Any]:
+    """What all episodes of `fly` say together."""
+    waves = [waves[k] for k in sorted(waves)]
     all_ = {name: np.concatenate([w[name] for w in waves]) for name in waves[0]}
     total, episode = all_["discounted"].sum(1), all_["episode"].sum(1)
-    m = len(task.thresholds)
+    episodes = len(total)
+    m, cap = len(task.thresholds), task.cost_cap
     bound = partial(upper_bound, least=task.violation_cost)
     constraints = [  # Bonferroni: all m bounds hold together at their level
         {
@@ -122,7 +169,12 @@ def evaluate(act: Act, task, episodes: int, seed: int, wave: int = 250) -> dict[
     return {
         "episodes": episodes,
         "success_rate": float(all_["success"].mean()),
-        "discounted_cost": {"mean": float(total.mean()), "upper99": bound(total)},
+        "discounted_cost": {
+            "mean": float(total.mean()),
+            "upper99": bound(total),
+            "upper99_bernstein": bernstein_bound(total, cap) if total.max() <= cap else None,
+            "cap": cap,
+        },
         "episode_cost": {"mean": float(episode.mean()), "upper99": bound(episode)},
         "violation_rate": {
             "mean": violations / episodes,

@@ -37,9 +37,14 @@ def gae(
     if not signal.shape == values.shape == next_values.shape:
         shapes = [tuple(x.shape) for x in (signal, values, next_values)]
         raise ValueError(f"signal, values and next_values must have one shape, got {shapes}")
-    flat = (*terminated.shape, *[1] * (signal.dim() - terminated.dim()))
-    goes_on = 1.0 - torch.as_tensor(terminated, dtype=signal.dtype).reshape(flat)
-    carries = 1.0 - torch.as_tensor(ended, dtype=signal.dtype).reshape(flat)
+    if not (0 <= discount <= 1 and 0 <= trace <= 1):
+        raise ValueError(f"discount and trace lie in [0, 1], got {discount} and {trace}")
+
+    def unless(mask):
+        mask = torch.as_tensor(mask, dtype=signal.dtype)
+        return 1.0 - mask.reshape(*mask.shape, *[1] * (signal.dim() - mask.dim()))
+
+    goes_on, carries = unless(terminated), unless(ended)
     delta = signal + discount * goes_on * next_values - values
     advantage = torch.zeros_like(signal)
     ahead = torch.zeros_like(signal[0])
@@ -54,13 +59,14 @@ def combined_advantage(
 ) -> Tensor:
     """A = (A^r − Σ_j λ_j A^{c_j}) / (1 + Σ_j λ_j), in units of the standard deviation of A^r.
 
-    reward_advantage (…), cost_advantages (…, m), multipliers (m,). Both are centred; both are
-    divided by the *reward's* deviation, so that λ keeps its meaning as a price.
+    reward_advantage (…), cost_advantages (…, m), multipliers (m,), or (…, m) for a price of each
+    state. Both advantages are centred; both are divided by the *reward's* deviation, so that λ
+    keeps its meaning as a price.
     """
     scale = reward_advantage.std() + 1e-8
     reward = (reward_advantage - reward_advantage.mean()) / scale
     cost = (cost_advantages - cost_advantages.flatten(0, -2).mean(0)) / scale
-    return (reward - cost @ multipliers) / (1 + multipliers.sum())
+    return (reward - (cost * multipliers).sum(-1)) / (1 + multipliers.sum(-1))
 
 
 def clipped_loss(log_ratio: Tensor, advantage: Tensor, clip: float = 0.2) -> Tensor:
@@ -129,5 +135,9 @@ class Multipliers:
         return {name: getattr(self, name).tolist() for name in ("integral", "previous", "values")}
 
     def load_state_dict(self, state: dict[str, list[float]]) -> None:
-        for name, value in state.items():
-            setattr(self, name, np.array(value))
+        for name in ("integral", "previous", "values"):
+            value = np.array(state[name], float)
+            valid = (value >= 0) & (value < np.inf) | (name == "previous")
+            if value.shape != self.thresholds.shape or not valid.all():
+                raise ValueError(f"{name} of the multipliers is {value}")
+            setattr(self, name, value)

@@ -18,6 +18,9 @@ class Learner:
     """
 
     PARTS: ClassVar[tuple[str, ...]]  # names of what has a `state_dict` of its own
+    HALVES: ClassVar[bool] = False  # whether two may share the work, see `halves.py`
+
+    price_of_cost: np.ndarray | float = 0.0  # λ (m,) by which checkpoints are ranked, or none
 
     def __init__(self, env, config, seed: np.random.SeedSequence) -> None:
         self.env = env
@@ -48,6 +51,9 @@ class Learner:
         """All that is needed to go on as if never stopped."""
         state = {name: getattr(self, name).state_dict() for name in self.PARTS}
         state["world"] = json.dumps(self.env.rng.bit_generator.state)
+        state["rehearsed"] = [
+            {name: torch.as_tensor(x) for name, x in start.items()} for start in self.env.rehearsed
+        ]
         return state | {"generator": self.generator.get_state(), "iteration": self.iteration}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -55,4 +61,7 @@ class Learner:
             getattr(self, name).load_state_dict(state[name])
         self.generator.set_state(state["generator"])
         self.env.rng.bit_generator.state = json.loads(state["world"])
+        self.env.rehearsed = [
+            {name: x.numpy() for name, x in start.items()} for start in state["rehearsed"]
+        ]
         self.iteration = state["iteration"]

@@ -29,6 +29,9 @@ class Batch:
         self.autoreset = autoreset
         self.agents = [f"{name}_{i}" for i in range(task.n_agents)]
         self.rng = np.random.default_rng(seed)
+        self.rehearsed: list[
+            dict[str, np.ndarray]
+        ] = []  # starts, as `reset`'s options of one world
         self.agent_observation_space = gym.spaces.Box(-np.inf, np.inf, (task.view_size,))
 
     @property

@@ -23,12 +23,20 @@ from .as_printed import PrintedConfig, PrintedMAPPO
 from .evaluate import evaluate
 from .macaac import MACAAC, MACAACConfig
 from .mappo import MAPPO, MAPPOConfig
+from .mappo_statewise import StatewiseConfig, StatewiseMAPPO
 from .navigation import NavigationTask
+from .pair import Pair
 from .swarm import InfeasibleTask, OpenTask, SwarmTask, SwarmTasks
 
 TASKS = {task.kind: task for task in (SwarmTask, OpenTask, SwarmTasks, NavigationTask)}
-LEARNERS = {MAPPOConfig: MAPPO, PrintedConfig: PrintedMAPPO, MACAACConfig: MACAAC}
+LEARNERS = {
+    MAPPOConfig: MAPPO,
+    StatewiseConfig: StatewiseMAPPO,
+    PrintedConfig: PrintedMAPPO,
+    MACAACConfig: MACAAC,
+}
 UNPRICED = ("mappo", "maac")  # learners without λ: their checkpoints are ranked by return alone
+CERTIFICATE_SEED = 12345
 Config = MAPPOConfig | MACAACConfig
 Task = SwarmTask | NavigationTask
 
@@ -144,7 +152,7 @@ def _with_drones(task, config, n, folder):
 def certify(
     run: Policy | str | Path,
     episodes: int = 2000,
-    seed: int = 12345,
+    seed: int = CERTIFICATE_SEED,
     task_type: type | None = None,
 ) -> dict[str, Any]:
     """The certificate of a policy, or of a run folder's best one, on its own task.
@@ -153,22 +161,32 @@ def certify(
     """
     policy = run if isinstance(run, Policy) else load(run, task_type=task_type)
     result = evaluate(policy.act, policy.task, episodes, seed)
-    result |= {"deterministic": policy.deterministic, "seed": seed, "task": asdict(policy.task)}
-    if policy is not run:
-        write(Path(run) / "result.json", json.dumps(result, indent=1))
+    folder = None if policy is run else Path(run)
+    return _certified(result, policy.task, seed, folder, policy.deterministic)
+
+
+def _certified(result, task, seed, folder, deterministic=True):
+    """A result with what it is about, written into `folder` if there is one."""
+    result |= {"deterministic": deterministic, "seed": seed, "task": asdict(task)}
+    if folder:
+        write(folder / "result.json", json.dumps(result, indent=1))
     return result
 
 
-def rank(result: dict[str, Any], constrained: bool = True) -> tuple[float, float]:
-    """Order of checkpoints: by return where the 95 % bounds are within budget, else by cost.
+def rank(
+    result: dict[str, Any], constrained: bool = True, price: np.ndarray | float = 0.0
+) -> tuple[float, float]:
+    """Order of checkpoints: where the 95 % bounds are within budget by return − Σ_j λ_j Ĵ_{c_j}.
 
-    A learner without λ is not `constrained`: by return alone.
+    Where not, by cost. `price` is today's λ (m,); without λ (not `constrained`) by return alone.
     """
     if not constrained:
         return (1.0, result["return_mean"])
+    costs = np.array([c["mean"] for c in result["constraints"]])
     feasible = all(c["upper95"] <= c["threshold"] for c in result["constraints"])
-    worst = max(c["mean"] - c["threshold"] for c in result["constraints"])
-    return (1.0, result["return_mean"]) if feasible else (0.0, -worst)
+    if feasible:
+        return (1.0, result["return_mean"] - float((price * costs).sum()))
+    return (0.0, -max(c["mean"] - c["threshold"] for c in result["constraints"]))
 
 
 def train(
@@ -180,27 +198,30 @@ def train(
     resume: bool = False,
     quiet: bool = False,
     stop: int | None = None,
+    workers: int = 1,
+    certificate: int | None = None,
 ) -> dict[str, float]:
     """Train into `folder` (until iteration `stop`, if given) and return the learner's last log.
 
     Evaluates every `config.eval_every` iterations on held-out episodes; `best.pt` is the best of
     these by `rank`, `last.pt` the last. `resume` goes on from `last.pt`, to the same numbers; a
-    run that was stopped before its first checkpoint starts anew. Raises `RunError`.
+    run that was stopped before its first checkpoint starts anew. `workers=2` learns in two
+    processes, to the same numbers, and raises `WorkerLost` where one is killed. At the end
+    `best.pt` flies `certificate` episodes, if given, as in `certify`. Raises `RunError`.
     """
     from torch.utils.tensorboard import SummaryWriter  # slow, and only training needs it
 
     folder = Path(folder)
     _check(task, config, seed, stop)
     state = _resumed(folder, (seed, task, config)) if resume else _unused(folder)
-    world, learning, held_out = np.random.SeedSequence(seed).spawn(3)
+    *seeds, held_out = np.random.SeedSequence(seed).spawn(3)
     eval_seed = int(held_out.generate_state(1)[0])
-    make = getattr(task, "training_env", task.vector_env)
-    with make(config.num_envs, world) as env:
-        learner_type = next(LEARNERS[c] for c in type(config).__mro__ if c in LEARNERS)
-        learner = learner_type(env, config, learning)
-        best, rows = (-1.0, 0.0), []
+    learner_type = next(LEARNERS[c] for c in type(config).__mro__ if c in LEARNERS)
+    with Pair(learner_type, task, config, seeds, workers) as pair:
+        learner = pair.learner
+        best, rows = None, []
         if state is not None:
-            best, rows = _restore(learner, state, folder)
+            best, rows = _restore(pair, state, folder)
         else:
             parts = {"task": asdict(task), "config": asdict(config)}
             text = json.dumps({"kind": task.kind, "seed": int(seed)} | parts, indent=1)
@@ -211,19 +232,19 @@ def train(
         with SummaryWriter(str(folder), purge_step=learner.iteration if resume else None) as board:
             for _ in bar:
                 began = time.perf_counter()
-                log = learner.iterate()
+                log = pair.iterate()
                 checkpoint = learner.checkpoint()
                 ends = learner.iteration == config.iterations
                 due = ends or learner.iteration % config.eval_every == 0
                 if due:
-                    policy = Policy(learner.actor, task, learner.std)
-                    result = evaluate(policy.act, task, config.eval_episodes, eval_seed)
+                    weights = checkpoint["actor"]
+                    result = pair.evaluate(weights, config.eval_episodes, eval_seed)
                     log |= {f"eval_{k}": result[k] for k in ("success_rate", "return_mean")}
                     log["eval_cost"] = result["discounted_cost"]["mean"]
                     log["eval_violation_rate"] = result["violation_rate"]["mean"]
-                    rated = rank(result, config.algo not in UNPRICED)
-                    if rated >= best:
-                        best = rated
+                    by = config.algo not in UNPRICED, learner.price_of_cost
+                    if best is None or rank(result, *by) >= rank(best, *by):
+                        best = result
                         write(folder / "best.pt", checkpoint)
                 log["seconds"] = time.perf_counter() - began
                 rows.append(log)
@@ -231,10 +252,13 @@ def train(
                     board.add_scalar(name, value, learner.iteration)
                 write_progress(folder / "progress.csv", rows)
                 if due or learner.iteration == last:
-                    learned = {"learner": learner.state_dict(), "best": best, "rows": rows}
+                    learned = {"learner": pair.state_dict(), "best": best, "rows": rows}
                     write(folder / "last.pt", checkpoint | learned)
                 shown = {"success": "success", "return": "return", "cost": "Ĵ_c", "lambda_0": "λ"}
                 bar.set_postfix_str(", ".join(f"{s} {log[name]:.3g}" for name, s in shown.items()))
+        if certificate and learner.iteration == config.iterations:
+            result = pair.evaluate(read_checkpoint(folder)["actor"], certificate, CERTIFICATE_SEED)
+            _certified(result, task, CERTIFICATE_SEED, folder)
     return rows[-1] if rows else {}
 
 
@@ -261,11 +285,11 @@ def _resumed(folder, given):
     return read_checkpoint(folder, "last.pt") if saved else None
 
 
-def _restore(learner, state, folder):
-    """Put the learner where it was stopped → the best rank and the log until then."""
+def _restore(pair, state, folder):
+    """Put the learner where it was stopped → the best evaluation and the log until then."""
     try:
-        learner.load_state_dict(state["learner"])
-        return tuple(state["best"]), state["rows"]
+        pair.load_state_dict(state["learner"])
+        return state["best"], state["rows"]
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"{folder}/last.pt cannot be resumed: {reason[:80]}") from None

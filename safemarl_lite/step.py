@@ -25,14 +25,19 @@ class Step(NamedTuple):
     surrogate: np.ndarray  # (E, N, m) ≥ costs: a ramp of width `margin` in place of the indicator
 
 
+def first_episodes(data: dict[str, Tensor]) -> Tensor:
+    """1 in the first episode of every environment of a batch, 0 after it, (T, E)."""
+    ended = data["terminated"] + data["truncated"]
+    return (ended.cumsum(0) - ended == 0).float()
+
+
 def episode_means(data: dict[str, Tensor], discount: float) -> dict[str, float]:
     """Means over the first episode of every environment of a batch.
 
     data: `rewards` (T, E, N), `costs` (T, E, N, m), `terminated` and `truncated` (T, E). `cost` and
     `cost_j` are Ĵ_c, the discounted cost of the whole team; `return` is the mean over agents.
     """
-    ended = data["terminated"] + data["truncated"]
-    first = (ended.cumsum(0) - ended == 0).float()  # (T, E)
+    first = first_episodes(data)
     weight = first * discount ** torch.arange(len(first))[:, None]
     costs = data["costs"].sum(2)  # (T, E, m), the whole team's
     reward = data["rewards"].mean(2)

@@ -17,7 +17,13 @@ import safemarl_lite
 from safemarl_lite import runs
 from safemarl_lite.as_printed import PrintedConfig
 from safemarl_lite.cmdp import evaluate as evaluate_cmdp
-from safemarl_lite.evaluate import clopper_pearson, evaluate, upper_bound
+from safemarl_lite.evaluate import (
+    bernstein_bound,
+    clopper_pearson,
+    episodes_needed,
+    evaluate,
+    upper_bound,
+)
 from safemarl_lite.lagrangian import (
     Multipliers,
     clipped_loss,
@@ -132,6 +138,52 @@ def test_upper_bound_by_hand():
     assert clopper_pearson(0, 100, 0.99) == pytest.approx(1 - 0.01 ** (1 / 100))
 
 
+def test_bernstein_covers_where_the_asymptotic_bound_does_not():
+    rng, missed, bernstein = np.random.default_rng(0), 0, 0
+    for _ in range(400):  # many cheap violations, and a dear kind that most samples do not show
+        u = rng.random(2000)
+        costs = np.where(u < 0.01, 0.1, 0) + np.where(u > 1 - 0.0008, 9.5, 0)
+        true = 0.01 * 0.1 + 0.0008 * 9.5
+        missed += upper_bound(costs) < true
+        bernstein += bernstein_bound(costs, 10) < true
+    assert bernstein <= 4 < 40 < missed  # 1 % is the level; the control
+
+
+def test_bernstein_by_hand_and_what_it_refuses():
+    costs, doubt = np.repeat([0.0, 4.0], [990, 10]), np.log(2 / 0.05)
+    given = 0.04 + (2 * costs.var(ddof=1) * doubt / 1000) ** 0.5 + 7 * 10 * doubt / (3 * 999)
+    assert (
+        bernstein_bound(costs, 10, 0.95) == pytest.approx(given) == pytest.approx(0.160, abs=1e-3)
+    )
+    for bad in ([0, 10.1], [np.nan, 0], [0.0], [-1, 0]):
+        with pytest.raises(ValueError, match=r"in \[0, 10\]"):
+            bernstein_bound(np.array(bad), 10)
+
+
+def test_episodes_needed_by_each_bound():
+    def bernstein(costs):
+        return bernstein_bound(costs, 10)
+
+    for bound in (upper_bound, bernstein):
+        n = episodes_needed(bound, 0.005, 4, 0.1)
+        few, enough = (np.repeat([4.0, 0.0], [round(0.005 * k), k - round(0.005 * k)])
+                       for k in (n - 100, n))  # fmt: skip
+        assert bound(enough) <= 0.1 < bound(few)
+    assert episodes_needed(bernstein, 0.005, 4, 0.1) > 3 * episodes_needed(
+        upper_bound, 0.005, 4, 0.1
+    )
+    assert episodes_needed(upper_bound, 0.03, 4, 0.1) is None  # its mean is above the threshold
+
+
+def test_the_cap_of_navigation_is_proved_and_that_of_the_swarm_refuses():
+    task = NavigationTask()
+    assert task.cost_cap == pytest.approx(sum(0.99**t for t in range(25)))
+    result = evaluate(lambda views: np.zeros(views.shape[:2], int), task, 20, 3)["discounted_cost"]
+    assert result["upper99"] < result["upper99_bernstein"]
+    straight = evaluate(lambda views: views[..., 3:6], SwarmTask(), 6, 3)["discounted_cost"]
+    assert straight["mean"] > straight["cap"] and straight["upper99_bernstein"] is None
+
+
 @pytest.mark.parametrize("costs", [[np.nan] * 5, [0, np.inf], [], [1.0], [0.5, -1]])
 def test_what_is_not_finite_is_never_bounded(costs):
     with pytest.raises(ValueError, match="two or more finite costs"):
@@ -238,7 +290,7 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_anew(tmp_path, monkeyp
     whole = runs.train(SwarmTask(), config, 0, folder=tmp_path / "whole", quiet=True)
 
     def interrupted(learner):
-        if learner.iteration == 1:
+        if learner.iteration == 1 and not learner.half.second:
             raise KeyboardInterrupt
         return iterate(learner)
 
@@ -339,6 +391,28 @@ def test_train_evaluate_and_watch_end_to_end(tmp_path):
     assert json.loads(done.stdout)["deterministic"] is False
     done = command("watch", tmp_path / "run", "--out", tmp_path / "flight.gif")
     assert done.returncode == 0 and (tmp_path / "flight.gif").read_bytes()[:3] == b"GIF"
+
+
+def test_the_price_waits_for_the_skill_and_not_for_ever():
+    with SwarmVectorEnv(SwarmTask(), 2) as env:
+        learner = MAPPO(env, MAPPOConfig(hold=5, skill=0.8), np.random.SeedSequence(0))
+        for iteration, success, moves in (0, 0.7, False), (0, 0.8, True), (5, 0.0, True):
+            learner.iteration = iteration
+            before = float(learner.multipliers.values[0])
+            price = learner.price({}, {"success": success, "cost_0": 9.0}, None, None)
+            assert (price[0] > before) == moves
+
+
+def test_checkpoints_rank_by_return_less_the_price_of_their_cost():
+    def result(value, cost, bound=0.05):
+        one = {"mean": cost, "upper95": bound, "threshold": 0.1}
+        return {"return_mean": value, "constraints": [one]}
+
+    rank, λ = runs.rank, np.array([10.0])
+    assert rank(result(21.9, 0.0), True, λ) > rank(result(22.0, 0.02), True, λ)
+    assert rank(result(21.9, 0.0), True, 0) < rank(result(22.0, 0.02), True, 0)  # the control
+    assert rank(result(1.0, 0.0), True, λ) > rank(result(22.0, 0.02, 0.2), True, λ)
+    assert rank(result(1.0, 0.2, 0.3), True, λ) > rank(result(2.0, 0.3, 0.4), True, λ)
 
 
 def test_a_learner_that_leaves_nothing_of_the_budget_is_refused():

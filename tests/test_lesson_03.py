@@ -1,121 +1,34 @@
-"""Notebook 03: solutions pass, common slips are named, and what its text asserts in passing."""
+"""Notebook 03: solutions are the library's, and what its text asserts in passing."""
 
-import re
 from itertools import product
-from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
-import nbformat
 import numpy as np
 import pytest
 import torch
+from lesson_pages import ROOT, cells, functions, solution, source
 
 from safemarl_lite import critics, lagrangian
-from safemarl_lite.lessons import lesson_03, regression, widgets
+from safemarl_lite.lessons import lesson_03, player, regression
 
-ROOT = Path(__file__).parents[1]
-CELLS = nbformat.read(ROOT / "notebooks/03_centralized_critics.ipynb", 4).cells
-SOURCE = {cell.id: cell.source for cell in CELLS}
-CHECKS = {
-    1: (lesson_03.check_explained_variance, "my_explained_variance"),
-    2: (lesson_03.check_split_variance, "split_variance"),
-    3: (lesson_03.check_two_targets, "two_targets"),
-    4: (lesson_03.check_attend, "attend"),
-    5: (lesson_03.check_team_gradient, "team_gradient"),
-}
+SOURCE = source("03")
 
 
-def solution(exercise):
-    """The source of the solution that the notebook prints."""
-    return re.search(r"```python\n(.*?)```", SOURCE[f"ex-{exercise}-help"], re.S).group(1)
-
-
-def written(exercise, source):
-    """The function that `source` defines."""
-    space = {"np": np}
-    exec(source, space)
-    return space[CHECKS[exercise][1]]
-
-
-def run(exercise, source, capsys):
-    """What the check prints for `source`."""
-    CHECKS[exercise][0](written(exercise, source))
-    return capsys.readouterr().out
-
-
-@pytest.mark.parametrize("exercise", CHECKS)
-def test_solution_passes_and_stub_gets_a_friendly_line(exercise, capsys):
-    assert run(exercise, solution(exercise), capsys) == f"Exercise 3.{exercise}: correct.\n"
-    assert "not written yet" in run(exercise, SOURCE[f"ex-{exercise}-stub"], capsys)
-
-
-@pytest.mark.parametrize(
-    ("exercise", "right", "wrong", "slip"),
-    [
-        (1, "np.mean((returns - values) ** 2)", "np.var(returns - values)", "constant offset"),
-        (1, "return 1 - ", "return ", "take it from 1"),
-        (1, "/ np.var(returns)", "/ np.var(values)", "variance of the returns"),
-        (2, "np.mean((returns - V) ** 2), np.var(V)",
-         "np.mean([returns[state == k].var() for k in labels]), np.var(means)", "how often"),
-        (2, "np.mean((returns - V) ** 2), np.var(V)", "np.var(V), np.mean((returns - V) ** 2)",
-         "swapped"),
-        (3, " * (1 - terminated[:, None])", "", "over termination"),
-        (3, "next_values\n", "next_values[:, :1]\n", "the reward's value"),
-        (3, "discount * ", "", "γ is missing"),
-        (3, "[reward, cost]", "[cost, reward]", "signals are swapped"),
-        (3, "next_values\n", "next_values\n    # swap\n", "columns are swapped"),
-        (3, "(1 - terminated[:, None])", "terminated[:, None]", "wrong step"),
-        (4, "    np.fill_diagonal(score, -np.inf)\n", "", "attends to itself"),
-        (4, "np.fill_diagonal(score, -np.inf)", "np.fill_diagonal(score, 0)", "e⁰ = 1"),
-        (4, "weights.sum(axis=1", "weights.sum(axis=0", "wrong axis"),
-        (5, "bnp,b->p", "bnp,bn->p", "ValueError"),
-        (5, "team - team.mean()", "np.ones(len(team)) * team", "baseline is missing"),
-        (5, "/ len(costs)", "/ costs.size", "Three times too small"),
-        (5, " / len(costs)", "", "Six times too large"),
-        (5, "return np", "return -np", "The sign"),
-        (5, 'np.einsum("bnp,b->p", scores, team - team.mean())',
-         'np.einsum("bnp,bn->p", scores, costs - costs.mean(0))', "own shares"),
-        (5, 'np.einsum("bnp,b->p", scores, team - team.mean())',
-         'np.einsum("bnp,bn->p", scores, costs)', "no baseline"),
-        (4, "    return weights /", "    return (1 - np.eye(len(weights))) * weights /",
-         "after the softmax"),
-        (4, " / np.sqrt(query.shape[1])", "", "√d"),
-    ],
-)  # fmt: skip
-def test_slips_are_named(exercise, right, wrong, slip, capsys):
-    source = solution(exercise)
-    assert right in source
-    source = source.replace(right, wrong)
-    if slip == "columns are swapped":
-        source = source.replace("return signals", "y = signals") + "    return y[:, ::-1]\n"
-    if slip == "after the softmax":
-        source = source.replace("    np.fill_diagonal(score, -np.inf)\n", "")
-    printed = run(exercise, source, capsys)
-    assert slip in printed and "correct" not in printed and printed.count("\n") == 1
-
-
-def test_tensors_with_gradients_and_answers_in_place_pass(capsys):
-    attend = written(4, solution(4))
-
-    def in_place(query, key, value):
-        answer = attend(query, key, value)
-        value *= 0
-        return torch.tensor(answer, requires_grad=True)
-
-    lesson_03.check_attend(in_place)
-    assert "correct" in capsys.readouterr().out
+def written(number):
+    """The function that the solution of an exercise defines."""
+    return functions(number, solution(number))[0]
 
 
 def test_solutions_are_the_library_s():
     rng = np.random.default_rng(0)
     G, V = rng.normal(size=(2, 50))
     theirs = regression.explained_variance(torch.tensor(G)[:, None], torch.tensor(V)[:, None])
-    assert np.isclose(written(1, solution(1))(G, V), theirs.item())
+    assert np.isclose(written("3.1")(G, V), theirs.item())
     state = rng.integers(4, size=50)
-    assert np.isclose(sum(written(2, solution(2))(G, state)), G.var())
+    assert np.isclose(sum(written("3.2")(G, state)), G.var())
     r, c, ahead, end = G, V, rng.normal(size=(50, 2)), rng.random(50) < 0.3
-    targets = written(3, solution(3))(r, c, ahead, end, 0.9)
+    targets = written("3.3")(r, c, ahead, end, 0.9)
     signals, none = torch.tensor(np.stack([r, c], -1))[:, None], torch.zeros(1, 1, 2)
     for k in range(50):  # one step of GAE with critic 0 in s is the target
         step = signals[k : k + 1], none, torch.tensor(ahead[k])[None, None]
@@ -139,11 +52,12 @@ def page():
     patch, space = pytest.MonkeyPatch(), {}
     patch.chdir(ROOT / "notebooks")
     patch.setattr(lesson_03, "figure", lambda fig, alt: plt.close(fig))
-    patch.setattr(widgets, "SliderPanel", lambda *given: None)
+    for live in ("show", "stills"):
+        patch.setattr(player, live, lambda *given, **named: None)
     matplotlib.use("agg")
-    for cell in CELLS:
-        if cell.cell_type == "code" and not cell.id.startswith("ex-"):
-            exec(cell.source.replace("%matplotlib inline", ""), space)
+    for cell in cells("03"):
+        if cell["cell_type"] == "code" and not cell["id"].startswith("ex-"):
+            exec(cell["source"].replace("%matplotlib inline", ""), space)
     patch.undo()
     return space
 
@@ -264,7 +178,7 @@ def test_the_team_gradient_of_the_exercise_is_unbiased_for_the_two_drones():
     p = θ[:, [0, 1, 1]]
     score = (space["coins"][rows] - p) / (p * (1 - p))
     score = np.stack([score[..., 0], score[..., 1:].sum(-1)], -1)
-    found = written(5, solution(5))(score, space["cost"][rows])
+    found = written("3.5")(score, space["cost"][rows])
     assert np.allclose(found, space["gradient"](θ, space["team"]).sum(0), atol=0.03)
 
 

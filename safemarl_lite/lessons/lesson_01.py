@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from itertools import count
 
 import matplotlib.pyplot as plt
@@ -10,9 +9,10 @@ import numpy as np
 
 from .. import cmdp
 from ..cmdp import InfeasibleCMDP, solve_lp
-from .exercise import compare, random_task, run
+from .exercise import Slip, ask, exercise, expect, plain, random_task
 from .style import COST, NEUTRAL, PRICE, REWARD, THRESHOLD, figure
-from .tasks import RING, grid_world
+from .tasks import RING
+from .tasks import grid_world as grid_world
 
 
 def pareto_front(cmdp, thresholds):
@@ -67,32 +67,6 @@ def maps_figure(best):
     for drone, axis in enumerate(axes):
         ring_map(axis, best, drone)
     figure(fig, "Maps of both drones: discounted steps in each cell, and arrows of their steering")
-
-
-def budget_panel(cmdp, threshold, sweep):
-    """The optimum of `grid_world` at one budget: both maps, the front, the price; a figure.
-    sweep: (thresholds (K,), values (K,), multipliers (K,)) of the whole front."""
-    fig = plt.figure(figsize=(10, 3.8))
-    maps, front, price = fig.add_gridspec(1, 3, width_ratios=(1.3, 1, 1))
-    maps = maps.subgridspec(2, 1)
-    front, price = fig.add_subplot(front), fig.add_subplot(price)
-    best = solve_lp(cmdp.with_thresholds(threshold))
-    for drone in (0, 1):
-        ring_map(fig.add_subplot(maps[drone]), best, drone)
-    λ, wide = best.multipliers[0], np.array((-0.45, 0.45))
-    front.plot(*sweep[:2], color=REWARD, label="best value")
-    tangent = threshold + wide, best.value + λ * wide
-    front.plot(*tangent, "--", color=PRICE, label=f"slope λ* = {λ:.2f}")
-    front.plot(threshold, best.value, "o", color=REWARD)
-    price.plot(sweep[0], sweep[2], color=PRICE, drawstyle="steps-mid")
-    price.plot(threshold, λ, "o", color=PRICE)
-    front.set(ylim=(-13.5, -8), ylabel="reward $J_r$, weighted steps", title="what can be earned")
-    price.set(ylim=(-0.4, 10), ylabel="price λ*, weighted steps", title="price of a near miss")
-    for axis in (front, price):
-        axis.axvline(threshold, color=THRESHOLD, linestyle=(0, (1, 1)))
-        axis.set(xlim=(0, 1.85), xlabel="budget τ, near misses a flight")
-    front.legend(loc="lower right", frameon=True, facecolor="white", edgecolor="white")
-    return fig
 
 
 def baseline_figure(points, threshold):
@@ -156,19 +130,6 @@ def touching_figure(sweep, at, kink, slopes):
     figure(fig, "The front under a line of slope 1.41; a steeper line cuts it; a fan at a kink")
 
 
-def dual_figure(grid, dual, lines, best):
-    """d(λ) (K,) as upper envelope of lines (L, K), one a deterministic policy."""
-    fig, axis = plt.subplots(figsize=(7, 3.4))
-    axis.plot(grid, lines.T, color=NEUTRAL, linewidth=1)
-    axis.plot(grid, dual, color=REWARD, linewidth=2.5)
-    axis.text(0.4, -8.9, "d(λ)", color=REWARD)
-    axis.plot(best.multipliers, best.value, "o", color=PRICE, zorder=3)
-    axis.text(best.multipliers[0], best.value - 0.4, "λ* of the LP", color=PRICE, ha="center")
-    axis.set(xlabel="price λ, weighted steps per near miss", ylim=(-12.2, -8))
-    axis.set_ylabel("weighted steps")
-    figure(fig, "The dual function as upper envelope of straight lines, least at the LP's price")
-
-
 def ascent_figure(prices, costs, running, best, threshold):
     """Prices (K,) and costs (K,) of the dual steps, and the running average of the costs."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
@@ -203,22 +164,25 @@ def colleague_figure(table):
     figure(fig, "Three curves against the budget: value, reported cost, price")
 
 
-def check_occupancy(occupancy):
-    """Exercise 1.1: occupancy(transition, policy, start, discount) is the x (S,A) of the policy."""
-    task, policy = random_task(11), np.random.default_rng(0).dirichlet(np.ones(3), 5)
-    x, ahead = cmdp.occupancy(task, policy), 0.9 * cmdp.policy_matrix(task, policy)
-    backwards = np.linalg.solve(np.eye(5) - ahead, task.start)[:, None] * policy
+@exercise("1.1")
+def check_occupancy(rng, occupancy):
+    """occupancy(transition, policy, start, discount) is the x (S,A) of the policy."""
+    task = random_task(rng)
+    S, A = task.reward.shape
+    policy, γ = rng.dirichlet(np.ones(A), S), task.discount
+    x, ahead = cmdp.occupancy(task, policy), γ * cmdp.policy_matrix(task, policy)
+    backwards = np.linalg.solve(np.eye(S) - ahead, task.start)[:, None] * policy
     slips = {
-        "Ten times too small: this x sums to 1, ours to 1/(1 − γ).": 0.1 * x,
+        "This x sums to 1, ours to 1/(1 − γ).": (1 - γ) * x,
         "P_π is not transposed: the flow sums over the states it comes from.": backwards,
     }
-    answer = partial(occupancy, np.array(task.transition), policy, np.array(task.start), 0.9)
-    run("Exercise 1.1", lambda: compare(answer(), x, slips))
+    expect(ask(occupancy, task.transition, policy, task.start, γ), x, slips)
 
 
-def check_lp(occupancy_lp):
-    """Exercise 1.2: occupancy_lp(transition, reward, cost, threshold, start, discount) → x, λ*."""
-    task = random_task(12)
+@exercise("1.2")
+def check_lp(rng, occupancy_lp):
+    """occupancy_lp(transition, reward, cost, threshold, start, discount) → x, λ*."""
+    task = random_task(rng)
     best, free = solve_lp(task), cmdp.best_response(task, task.reward)
     worst = solve_lp(replace(task, reward=-task.reward)).occupancy
     slips = {
@@ -226,59 +190,58 @@ def check_lp(occupancy_lp):
         "The budget is ignored: that x is the unconstrained optimum.": cmdp.occupancy(task, free),
     }
     sign = {"The sign: marginals are ≤ 0, the price is their negative.": -best.multipliers[0]}
-    given = (task.transition, task.reward, task.costs[0], task.thresholds[0], task.start)
-
-    def check():
-        try:
-            x, price = occupancy_lp(*(np.array(part) for part in given), 0.9)
-            if np.size(x) < np.size(price):
-                return "The two results are swapped: x comes first, then the price."
-            x = np.reshape(x, best.occupancy.shape)  # a flat x is as good
-        except (AttributeError, TypeError) as error:
-            hint = "is γ in the flow, and does row s' collect what arrives at s'?"
-            return f"It stopped with “{error}”. Where linprog finds no x, `.x` is None: {hint}"
-        if np.isclose(x.sum(), 1):
-            return "This x sums to 1, ours to 1/(1 − γ): ρ stands in the flow as it is."
-        if not np.allclose(cmdp.flow_matrix(task) @ x.ravel(), task.start, atol=1e-6):
-            return "This x breaks (flow): row s' must collect what arrives at s'."
-        wrong = compare(x, best.occupancy, slips)
-        return wrong or compare(np.squeeze(price), best.multipliers[0], sign)
-
-    run("Exercise 1.2", check)
+    given = task.transition, task.reward, task.costs[0], task.thresholds[0], task.start
+    try:
+        x, price = map(plain, ask(occupancy_lp, *given, task.discount))
+        if x.size < price.size:
+            raise Slip("The two results are swapped: x comes first, then the price.")
+        x = x.reshape(best.occupancy.shape)  # a flat x is as good
+    except (AttributeError, TypeError, ValueError) as error:
+        hint = "where linprog finds no x, `.x` is None: is γ in the flow?"
+        raise Slip(f"No x and price: it stopped with “{error}”; {hint}") from None
+    if np.isclose(x.sum(), 1):
+        raise Slip("This x sums to 1, ours to 1/(1 − γ): ρ stands in the flow as it is.")
+    if not np.allclose(cmdp.flow_matrix(task) @ x.ravel(), task.start, atol=1e-5):
+        raise Slip("This x breaks (flow): row s' must collect what arrives at s'.")
+    expect(x, best.occupancy, slips)
+    expect(price, best.multipliers[0], sign)
 
 
-def check_price(price):
-    """Exercise 1.3: price(cost_of, threshold, high), where the cost falls to the budget."""
-    task = grid_world()
+@exercise("1.3")
+def check_price(rng, price):
+    """price(cost_of, threshold, high), where the cost falls to the budget."""
+    task, λ = random_task(rng), 20.0
+    at_zero = cmdp.dual_function(task, [0.0])[1].J_c[0]
+
+    def cost_of(λ):
+        if next(calls) == 400:
+            raise StopIteration
+        return cmdp.dual_function(task, np.ravel(λ))[1].J_c[0]
+
+    calls = count()
+    while cost_of(λ) > task.thresholds[0]:
+        λ *= 2
     slips = {
-        "It ran to the upper end: cost within the budget must move `high` down.": 20.0,
+        "It ran to the upper end: cost within the budget must move `high` down.": λ,
         "It ran to 0: cost above the budget must move `low` up.": 0.0,
     }
-
-    def check():
-        for threshold in (5.0, 0.5):  # a loose budget, then a binding one
-            calls = count()
-
-            def cost_of(λ, calls=calls):
-                if next(calls) == 400:
-                    raise StopIteration
-                return cmdp.dual_function(task, np.ravel(λ))[1].J_c[0]
-
-            try:
-                found = np.squeeze(price(cost_of, threshold, 20.0))
-            except StopIteration:
-                why = "the cost jumps over the budget and never equals it"
-                return f"It asked for 400 costs and did not end: {why}; stop when the gap is short."
-            if threshold == 5.0 and abs(found) > 1e-6:
-                return "With the loose budget 5 the price is 0: the fastest policy keeps it."
-        return compare(found, cmdp.solve_lp(task).multipliers[0], slips)
-
-    run("Exercise 1.3", check)
+    for loose in (True, False):
+        calls, budget = count(), at_zero + 0.1 if loose else task.thresholds[0]
+        try:
+            found = plain(ask(price, cost_of, budget, λ))
+        except StopIteration:
+            why = "the cost jumps over the budget and never equals it"
+            say = f"It asked for 400 costs and did not end: {why}; stop when the gap is short."
+            raise Slip(say) from None
+        if loose and (abs(found) > 1e-6).any():
+            raise Slip("With a loose budget the price is 0: the fastest policy keeps it.")
+    expect(found, solve_lp(task).multipliers[0], slips)
 
 
-def check_mixture(mixture):
-    """Exercise 1.4: mixture(x_fast, x_safe, cost, threshold), the policy that just keeps τ."""
-    task = random_task(14)
+@exercise("1.4")
+def check_mixture(rng, mixture):
+    """mixture(x_fast, x_safe, cost, threshold), the policy that just keeps τ."""
+    task = random_task(rng)
     cost, τ = task.costs[0], task.thresholds[0]
     fast, safe = (cmdp.best_response(task, f) for f in (task.reward, -cost))
     x, y = cmdp.occupancy(task, fast), cmdp.occupancy(task, safe)
@@ -289,5 +252,4 @@ def check_mixture(mixture):
         "The two weights are swapped.": swapped / swapped.sum(1, keepdims=True),
         "That is the mixed occupancy; divide each row by its sum.": mixed,
     }
-    right = mixed / mixed.sum(1, keepdims=True)
-    run("Exercise 1.4", lambda: compare(mixture(x, y, cost, τ), right, slips))
+    expect(ask(mixture, x, y, cost, τ), mixed / mixed.sum(1, keepdims=True), slips)

@@ -9,7 +9,7 @@ import PIL.Image
 from .. import navigation, swarm
 from ..evaluate import rollout
 from ..swarm.task import formation, gaps, least_goal_radius
-from .exercise import compare, run
+from .exercise import Slip, ask, exercise, expect
 from .style import COST, NEUTRAL, PRICE, REWARD, figure, show_bars
 
 DRONES = ("#0072B2", "#56B4E9", "#332288", "#CC79A7", "#7F7F7F")  # one colour a drone, and a line
@@ -184,74 +184,66 @@ def show_colleague(task, pilot, flights=200, seed=1):
     figure(fig, "Durations, and distances at the end, of a pilot's flights in two environments")
 
 
-def check_drone_costs(drone_costs):
-    """Exercise 2.1: positions (N, 3), d_safe → c_drones, one number for the swarm."""
-    rng = np.random.default_rng()  # fresh cases at every call
+@exercise("2.1")
+def check_drone_costs(rng, drone_costs):
+    """Positions (N, 3), d_safe → c_drones, one number for the swarm."""
+    cases = [(rng.uniform(0, 5, (n, 3)), rng.uniform(1, 4)) for n in rng.integers(4, 10, 20)]
+    given = [ask(drone_costs, *case) for case in cases]
+    if any(np.shape(number) != () for number in given):
+        shape = np.shape(given[0])
+        raise Slip(f"c_drones is one number for the swarm, yours has shape {shape}.")
+    n = np.array([len(x) for x, _ in cases])
+
+    def counted(close):  # close(x, d_safe) → (N, N) bool
+        return np.array([close(*case).sum() for case in cases]) - n
 
     def close(x, d_safe):
         return np.linalg.norm(x[:, None] - x, axis=-1) < d_safe
 
-    def check():
-        cases = [(rng.uniform(0, 5, (n, 3)), rng.uniform(1, 4)) for n in rng.integers(4, 10, 20)]
-        given = [drone_costs(x.copy(), d_safe) for x, d_safe in cases]
-        if any(np.shape(number) != () for number in given):
-            return f"c_drones is one number for the swarm, yours has shape {np.shape(given[0])}."
-        n = np.array([len(x) for x, _ in cases])
-        right = np.array([close(x, d_safe).sum() for x, d_safe in cases]) - n
-        slips = {
-            "half of what is expected: the formula counts (i, j) and (j, i).": right / 2,
-            "every drone is counted as its own neighbour: j ≠ i.": right + n,
-            "2.0 is written into the code: d_safe is an argument.": (
-                [close(x, 2.0).sum() - len(x) for x, _ in cases]
-            ),
-            "only consecutive drones are compared: take every pair.": (
-                [2 * np.diag(close(*case), 1).sum() for case in cases]
-            ),
-            "x alone is compared: a distance has three coordinates.": (
-                [close(x[:, :1], d_safe).sum() - len(x) for x, d_safe in cases]
-            ),
-        }
-        if (slip := compare(given, right, slips)) is not None:
-            return slip
-        edge = drone_costs(np.array([[0.0, 0, 0], [2.0, 0, 0]]), 2.0)
-        return None if edge == 0 else "exactly d_safe apart is safe: the inequality is strict."
-
-    run("Exercise 2.1", check)
+    right, near = counted(close), [2 * close(*case).diagonal(1).sum() for case in cases]
+    fixed, flat = counted(lambda x, _: close(x, 2.0)), counted(lambda x, d: close(x[:, :1], d))
+    slips = {
+        "half of what is expected: the formula counts (i, j) and (j, i).": right / 2,
+        "every drone is counted as its own neighbour: j ≠ i.": right + n,
+        "2.0 is written into the code: d_safe is an argument.": fixed,
+        "only consecutive drones are compared: take every pair.": near,
+        "x alone is compared: a distance has three coordinates.": flat,
+    }
+    expect(given, right, slips)
+    edge = ask(drone_costs, np.array([[0.0, 0, 0], [2.0, 0, 0]]), 2.0)
+    expect(edge, 0, {"exactly d_safe apart is safe: the inequality is strict.": 2})
 
 
-def check_goal_radius(goal_radius):
-    """Exercise 2.2: the least radius of a disc for k ≤ 5 robots on the ground, d apart."""
-    k, d = np.array([2, 3, 4, 5, 5]), np.array([1.0, 2.0, 2.0, 2.0, 3.0])
+@exercise("2.2")
+def check_goal_radius(rng, goal_radius):
+    """The least radius of a disc for k ≤ 5 robots on the ground, d apart."""
+    k, d = np.array([2, 3, 4, 5, 5]), rng.uniform(1, 4, 5)
     right = d / (2 * np.sin(np.pi / k))
     ball = [least_goal_radius(*case) for case in zip(k, d, strict=True)]
+    whole = d / 2 / np.sin(2 * np.pi / k)
     slips = {
         "It must grow with d: multiply by d.": right / d,
         "That is the diameter.": 2 * right,
         "That is the ball of the table: on the ground there is no height.": ball,
-        "Neighbours are 2π/k apart, and half of that angle spans d/2.": d
-        / 2
-        / np.sin(2 * np.pi / k),
+        "Neighbours are 2π/k apart, and half of that angle spans d/2.": whole,
     }
-
-    def check():
-        given = [goal_radius(int(n), float(gap)) for n, gap in zip(k, d, strict=True)]
-        return compare(given, right, slips)
-
-    run("Exercise 2.2", check)
+    expect([ask(goal_radius, *case) for case in zip(k.tolist(), d, strict=True)], right, slips)
 
 
-def check_is_feasible(is_feasible):
-    """Exercise 2.3: task fields → True or False, never an exception."""
-
-    def check():
-        cases = [({}, True), ({"goal_radius": 1.0}, False), ({"max_thrust": 4.0}, False),
-                 ({"n_drones": 2, "goal_radius": 1.0}, True), ({"horizon": 5}, False)]  # fmt: skip
-        for fields, right in cases:
-            try:
-                given = is_feasible(**fields)
-            except ValueError as error:
-                return f"is_feasible({fields}) raised {type(error).__name__}: catch it."
-            if given is not right:
-                return f"is_feasible({fields}) should be {right}, got {given!r}."
-
-    run("Exercise 2.3", check)
+@exercise("2.3")
+def check_is_feasible(rng, is_feasible):
+    """Task fields → True or False, never an exception."""
+    n = int(rng.integers(2, 6))
+    least = least_goal_radius(n, swarm.SwarmTask.d_safe)
+    cases = [({}, True), ({"max_thrust": rng.uniform(3, 4)}, False),
+             ({"n_drones": n, "goal_radius": least * rng.uniform(0.3, 0.9)}, False),
+             ({"n_drones": n, "goal_radius": least * rng.uniform(1.1, 1.3)}, True),
+             ({"horizon": int(rng.integers(2, 9))}, False)]  # fmt: skip
+    for at in rng.permutation(len(cases)):
+        fields, right = cases[at]
+        try:
+            given = is_feasible(**fields)
+        except ValueError as error:
+            raise Slip(f"is_feasible({fields}) raised {type(error).__name__}: catch it.") from None
+        if given is not right:
+            raise Slip(f"is_feasible({fields}) should be {right}, got {given!r}.")

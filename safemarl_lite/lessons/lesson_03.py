@@ -1,11 +1,9 @@
 """Lesson 03, centralized critics: its figures, and the checks of its exercises."""
 
-from functools import partial
-
 import matplotlib.pyplot as plt
 import numpy as np
 
-from .exercise import compare, run
+from .exercise import Slip, ask, exercise, expect, plain
 from .style import COST, NEUTRAL, REWARD, THRESHOLD, figure
 
 CRITICS = {"local": "#E69F00", "centralized": "#CC79A7", "attention": "#56B4E9"}  # one colour each
@@ -209,88 +207,94 @@ def weights_figure(mean_weight):
     figure(fig, "Mean weights of four heads against the rank of the others' remaining way")
 
 
-def check_explained_variance(explained):
-    """Exercise 3.1: explained(returns (B,), values (B,)) is 1 − E[(G − V)²] / Var(G)."""
-    G, V = np.array([0.0, 2.0, 4.0, 6.0]), np.array([2.0, 3.0, 5.0, 7.0])
-    slips = {"Var(G − V) forgives a constant offset; use the mean square.": 0.9625,
-             "That is the share left over; take it from 1.": 0.35,
-             "Divide by the variance of the returns, not of the values.": 0.5254237}  # fmt: skip
-    run("Exercise 3.1", lambda: compare(explained(G, V), 0.65, slips))
+@exercise("3.1")
+def check_explained_variance(rng, explained):
+    """explained(returns (B,), values (B,)) is 1 − E[(G − V)²] / Var(G)."""
+    G = rng.normal(3, 2, 8)
+    V = 0.7 * G + rng.normal(1.5, 0.5, 8)
+    left = ((G - V) ** 2).mean() / G.var()
+    slips = {
+        "Var(G − V) forgives a constant offset; use the mean square.": 1 - (G - V).var() / G.var(),
+        "That is the share left over; take it from 1.": left,
+        "Divide by the variance of the returns, not of the values.": 1 - left * G.var() / V.var(),
+    }
+    expect(ask(explained, G, V), 1 - left, slips)
 
 
-def check_split_variance(split):
-    """Exercise 3.2: split(returns (B,), state (B,)) → (E[Var(G|s)], Var(E[G|s]))."""
-    G, s = np.array([0.0, 2, 2, 4, 10, 12]), np.array([0, 0, 0, 0, 1, 1])
-    slips = {"Weight each state by how often it occurs.": (1.5, 20.25),
-             "The two parts are swapped.": (18, 5 / 3),
-             "With ddof=1 the parts do not add up to Var(G).": (22 / 9, 18)}  # fmt: skip
-    run("Exercise 3.2", lambda: compare(split(G, s), (5 / 3, 18), slips))
+@exercise("3.2")
+def check_split_variance(rng, split):
+    """split(returns (B,), state (B,)) → (E[Var(G|s)], Var(E[G|s]))."""
+    labels, B = rng.choice(9, 3, replace=False), np.array([2, 3, 5])
+    groups = [rng.normal(rng.uniform(0, 9), 1, n) for n in B]
+    within, between = (np.array([f(g) for g in groups]) for f in (np.var, np.mean))
+    G, order = np.concatenate(groups), rng.permutation(10)
+    right = B @ within / 10, G.var() - B @ within / 10
+    slips = {
+        "Weight each state by how often it occurs.": (within.mean(), between.var()),
+        "The two parts are swapped.": right[::-1],
+        "With ddof=1 the parts do not add up.": (B @ (within * B / (B - 1)) / 10, right[1]),
+    }
+    expect(ask(split, G[order], labels.repeat(B)[order]), right, slips)
 
 
-def check_two_targets(targets):
-    """Exercise 3.3: (reward (B,), cost (B,), V(s′) (B,2), terminated (B,), γ) → targets (B,2)."""
-    ahead, end = np.array([[10.0, 3.0], [20.0, 4.0]]), np.array([False, True])
-    slips = {"It bootstraps over termination: no future is left there.": ((10, 2.7), (23, 5.6)),
-             "The cost's target is built on the reward's value.": ((10, 9), (5, 2)),
-             "The discount γ is missing.": ((11, 3), (5, 2)),
-             "The signals are swapped against the values.": ((9, 3.7), (2, 5)),
-             "The columns are swapped: the reward's target comes first.": ((2.7, 10), (2, 5)),
-             "It stops at the wrong step: where terminated is true, no future is left.":
-                 ((1, 0), (23, 5.6))}  # fmt: skip
-    answer = partial(targets, np.array([1.0, 5.0]), np.array([0.0, 2.0]), ahead, end, 0.9)
-    run("Exercise 3.3", lambda: compare(answer(), ((10, 2.7), (5, 2)), slips))
+@exercise("3.3")
+def check_two_targets(rng, targets):
+    """(reward (B,), cost (B,), V(s′) (B,2), terminated (B,), γ) → targets (B,2)."""
+    x, v, γ = rng.normal(size=(5, 2)), rng.normal(5, 2, (5, 2)), rng.uniform(0.8, 0.95)
+    end = rng.permutation([False, True, False, True, False])
+    on = 1 - end[:, None]
+    slips = {
+        "It bootstraps over termination: no future is left there.": x + γ * v,
+        "The cost's target is built on the reward's value.": x + γ * on * v[:, :1],
+        "The discount γ is missing.": x + on * v,
+        "The signals are swapped against the values.": x[:, ::-1] + γ * on * v,
+        "The columns are swapped: the reward's target comes first.": (x + γ * on * v)[:, ::-1],
+        "It stops at the wrong step: none is left where terminated.": x + γ * (1 - on) * v,
+    }
+    expect(ask(targets, *x.T, v, end, γ), x + γ * on * v, slips)
 
 
-def check_attend(attend):
-    """Exercise 3.4: attend(query (N,d), key (N,d), value (N,e)) → (N,e), over the others only."""
-    query, key, value = np.random.default_rng(3).normal(size=(3, 4, 5))
-    score, others = query @ key.T / 5**0.5, 1 - np.eye(4)
+@exercise("3.4")
+def check_attend(rng, attend):
+    """attend(query (N,d), key (N,d), value (N,e)) → (N,e), over the others only."""
+    N, d = rng.integers(3, 7, 2)
+    query, key, value = (rng.normal(size=(N, size)) for size in (d, d, 4))
+    score, others = query @ key.T / d**0.5, 1 - np.eye(N)
 
     def mix(weights, total=None):
         return weights / (weights if total is None else total).sum(1, keepdims=True) @ value
 
     whole = np.exp(score)
+    zeroed, late = mix(np.exp(score * others)), mix(whole * others, whole)
     slips = {
         "An agent attends to itself too: leave out j = i.": mix(whole),
-        "A score of 0 is not a weight of 0 (e⁰ = 1): put −∞ on the diagonal.": mix(
-            np.exp(score * others)
-        ),
-        "Masked after the softmax: the others' weights must add up to 1.": mix(
-            whole * others, whole
-        ),
-        "The scores are not divided by √d.": mix(np.exp(score * 5**0.5) * others),
+        "A score of 0 is not a weight of 0 (e⁰ = 1): put −∞ on the diagonal.": zeroed,
+        "Masked after the softmax: the others' weights must add up to 1.": late,
+        "The scores are not divided by √d.": mix(np.exp(score * d**0.5) * others),
     }
-    right = mix(whole * others)
-
-    def check():
-        slip = compare(attend(query.copy(), key.copy(), value.copy()), right, slips)
-        if slip is None or slip in slips:
-            return slip
-        weights = attend(query.copy(), key.copy(), np.eye(4))  # x is then the weights themselves
-        if np.allclose(np.sum(weights, 0), 1):
-            return "The softmax runs over the wrong axis: row i, over the others j, adds up to 1."
-        return slip
-
-    run("Exercise 3.4", check)
+    weights = plain(ask(attend, query, key, np.eye(N)))  # x is then the weights themselves
+    if weights.shape == (N, N) and np.allclose(weights.sum(0), 1) and not weights.diagonal().any():
+        raise Slip("The softmax runs over the wrong axis: row i, over the others j, adds up to 1.")
+    expect(ask(attend, query, key, value), mix(whole * others), slips)
 
 
-def check_team_gradient(team_gradient):
-    """Exercise 3.5: team_gradient(scores (B,N,P), costs (B,N)) → the gradient (P,)."""
-    rng = np.random.default_rng(5)
-    scores, costs = rng.normal(size=(6, 3, 2)), rng.random((6, 3))
+@exercise("3.5")
+def check_team_gradient(rng, team_gradient):
+    """team_gradient(scores (B,N,P), costs (B,N)) → the gradient (P,)."""
+    B, N, P = rng.choice(np.arange(3, 8), 3, replace=False)
+    scores, costs = rng.normal(size=(B, N, P)), rng.random((B, N))
     total = costs.sum(1, keepdims=True)
     centred, own = total - total.mean(0), costs - costs.mean(0)
 
     def mean(A):
-        return np.einsum("bip,bi->p", scores, A + 0 * costs) / len(scores)
+        return np.einsum("bip,bi->p", scores, A + 0 * costs) / B
 
     slips = {
         "Those are own shares: each score must meet the cost of the whole team.": mean(own),
         "Own shares, and no baseline: each score must meet the cost of the team.": mean(costs),
         "The baseline is missing: right on average, but noisier; subtract the mean.": mean(total),
-        "Three times too small: sum over the drones, average over flights only.": mean(centred) / 3,
-        "Six times too large: average over the flights.": mean(centred) * 6,
+        "N times too small: sum over the drones, average over flights only.": mean(centred) / N,
+        "B times too large: average over the flights.": mean(centred) * B,
         "The sign: this is the gradient of the cost, to be descended.": -mean(centred),
     }
-    answer = partial(team_gradient, scores.copy(), costs.copy())
-    run("Exercise 3.5", lambda: compare(answer(), mean(centred), slips))
+    expect(ask(team_gradient, scores, costs), mean(centred), slips)

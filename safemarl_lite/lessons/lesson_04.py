@@ -9,7 +9,7 @@ import torch
 from .. import cmdp
 from ..lagrangian import Multipliers, clipped_loss, combined_advantage
 from . import style
-from .exercise import compare, random_task, run
+from .exercise import Slip, ask, exercise, expect, random_task
 from .style import COST, NEUTRAL, PRICE, REWARD, THRESHOLD, name_at_curve
 
 COLLEAGUE = Path(__file__).parents[2] / "figures/04_colleague.csv"
@@ -173,9 +173,12 @@ def draw_colleague(best, threshold):
     style.figure(fig, "Three curves over 200 iterations: multiplier, cost with its budget, reward")
 
 
-def check_cost_change(cost_change):
-    """Exercise 4.1: (task, old, new) → each state's part of J_c(new) − J_c(old), (S,)."""
-    task, (old, new) = random_task(41), np.random.default_rng(1).dirichlet(np.ones(3), (2, 5))
+@exercise("4.1")
+def check_cost_change(rng, cost_change):
+    """(task, old, new) → each state's part of J_c(new) − J_c(old), (S,)."""
+    task = random_task(rng)
+    S, A = task.reward.shape
+    old, new = rng.dirichlet(np.ones(A), (2, S))
     at, to = cmdp.evaluate(task, old), cmdp.evaluate(task, new)
     x, mixed = to.occupancy, at.occupancy.sum(1, keepdims=True) * new
     right, first = (x * at.a_c[0]).sum(1), (mixed * at.a_c[0]).sum(1)
@@ -183,23 +186,25 @@ def check_cost_change(cost_change):
         "These visits are the old policy's; the new one's are wanted.": first,
         "Zero: the actions must come from the new policy (Lemma 1).": 0 * right,
         "Old and new are exchanged.": (at.occupancy * to.a_c[0]).sum(1),
-        "Occupancies sum to 1/(1 − γ) here: no factor 1 − γ.": 0.1 * right,
+        "Occupancies sum to 1/(1 − γ) here: no factor 1 − γ.": (1 - task.discount) * right,
         "Subtract V: an advantage is wanted, not Q.": (x * at.q_c[0]).sum(1),
     }
-    run("Exercise 4.1", lambda: compare(cost_change(task, old, new), right, slips))
+    expect(ask(cost_change, task, old, new), right, slips)
 
 
-def check_cost_advantage(cost_advantage):
-    """Exercise 4.2: GAE of the cost from values (T, 2) = [V^r, V^c]; ends by landing or by time."""
-    c, v, after = np.random.default_rng(42).random((3, 6, 2))
-    landed, ended = np.arange(6) == 2, np.isin(np.arange(6), (2, 4, 5))
-    given = [x.copy() for x in (c[:, 0], v, after, landed, ended)]
+@exercise("4.2")
+def check_cost_advantage(rng, cost_advantage):
+    """GAE of the cost from values (T, 2) = [V^r, V^c]; ends by landing or by time."""
+    T, γ, ℓ = rng.integers(7, 11), *rng.uniform(0.7, 0.95, 2)
+    (c, _), v, after = rng.random((2, T)), rng.random((T, 2)), rng.random((T, 2))
+    landing, late = rng.choice(np.arange(1, T - 1), 2, replace=False)
+    landed, ended = np.arange(T) == landing, np.isin(np.arange(T), (landing, late, T - 1))
 
-    def gae(k=1, stop=landed, cut=ended, trace=0.8):
-        delta, out = c[:, 0] + 0.9 * (1 - stop) * after[:, k] - v[:, k], np.zeros(7)
-        for t in reversed(range(6)):
-            out[t] = delta[t] + 0.9 * trace * (1 - cut[t]) * out[t + 1]
-        return out[:6]
+    def gae(k=1, stop=landed, cut=ended, trace=ℓ):
+        delta, out = c + γ * (1 - stop) * after[:, k] - v[:, k], np.zeros(T + 1)
+        for t in reversed(range(T)):
+            out[t] = delta[t] + γ * trace * (1 - cut[t]) * out[t + 1]
+        return out[:T]
 
     slips = {
         "That is the reward's critic: use column 1.": gae(k=0),
@@ -210,75 +215,77 @@ def check_cost_advantage(cost_advantage):
         "The two masks are exchanged.": gae(stop=ended, cut=landed),
         "The trace is missing in the sum.": gae(trace=1.0),
     }
-    run("Exercise 4.2", lambda: compare(cost_advantage(*given, 0.9, 0.8), gae(), slips))
+    expect(ask(cost_advantage, c, v, after, landed, ended, γ, ℓ), gae(), slips)
 
 
-def check_multiplier_rule(rule):
-    """Exercise 4.3: (integral, Ĵ_c, τ, rate, proportional) → integral, λ, each (m,)."""
-    start, e = np.array([1.0, 0.2, 2.0]), np.array([0.5, -4.0, -1.0])
-    given = start.copy(), 3 + e, np.full(3, 3.0)
+@exercise("4.3")
+def check_multiplier_rule(rng, rule):
+    """(integral, Ĵ_c, τ, rate, proportional) → integral, λ, each (m,)."""
+    start, τ = np.array([1.0, 0.2, 2.0]), rng.uniform(1, 3, 3)
+    e, (α, κ) = np.array([0.5, -4.0, -1.0]) * rng.uniform(0.8, 1.2, 3), rng.uniform(0.1, 0.5, 2)
 
     def pair(e, add=0.0, low=0.0):
-        integral = np.maximum(low, start + 0.1 * e + add)
-        return np.stack([integral, np.maximum(low, integral + 0.5 * e)])
+        integral = np.maximum(low, start + α * e + add)
+        return np.stack([integral, np.maximum(low, integral + κ * e)])
 
-    late, plain = (np.stack([pair(e)[0], np.maximum(0, start + k * e)]) for k in (0.5, 0.1))
+    late, plain = (np.stack([pair(e)[0], np.maximum(0, start + k * e)]) for k in (κ, α))
     slips = {
         "λ cannot fall: keep the sign of Ĵ_c − τ.": pair(np.maximum(0, e)),
         "The sign is reversed: λ rises where the cost is above the budget.": pair(-e),
         "A price is never negative: project both on ≥ 0.": pair(e, low=-np.inf),
-        "The proportional part must not pile up in the integral.": pair(e, add=0.5 * e),
+        "The proportional part must not pile up in the integral.": pair(e, add=κ * e),
         "λ is made from the old integral: use the new one.": late,
         "The proportional part is missing in λ.": plain,
     }
-    run("Exercise 4.3", lambda: compare(rule(*given, 0.1, 0.5), pair(e), slips))
+    expect(ask(rule, start, τ + e, τ, α, κ), pair(e), slips)
 
 
-def check_policy_loss(combine, loss):
-    """Exercise 4.4: (A^r (B,), A^c (B, m), λ (m,)) → A (B,), and (log ratio, A, clip) → loss."""
-    r, c = torch.randn(12, 3, generator=torch.Generator().manual_seed(44)).split((1, 2), 1)
-    r, c, λ, log_ratio = r[:, 0] + 1, 3 * c + 2, torch.tensor([0.5, 2.0]), torch.linspace(-1, 1, 12)
-    A, gain, centred = r.flip(0) - 1, (r - r.mean()) / r.std(), c - c.mean(0)
-    paid, w = centred @ λ / r.std(), log_ratio.exp()
-    low, log_low = (torch.min(x * A, x.clamp(0.8, 1.2) * A) for x in (w, log_ratio))
+@exercise("4.4")
+def check_policy_loss(rng, combine, loss):
+    """(A^r (B,), A^c (B, m), λ (m,)) → A (B,), and (log ratio, A, clip) → loss."""
+    B, clip = rng.integers(20, 30), rng.uniform(0.1, 0.3)
+    given = rng.normal(1, 1, B), rng.normal(2, 3, (B, 2)), rng.uniform(0.3, 2, 2)
+    r, c, λ = (torch.tensor(x, dtype=torch.float32) for x in given)
+    A, log_ratio = r.flip(0) - 1, torch.linspace(-1, 1, B)
+    gain, centred, whole = (r - r.mean()) / r.std(), c - c.mean(0), 1 + λ.sum()
+    paid, own, w = centred @ λ / r.std(), centred / c.std(0) @ λ, log_ratio.exp()
+    inside = w.clamp(1 - clip, 1 + clip) * A
+    log_low = torch.min(log_ratio * A, log_ratio.clamp(1 - clip, 1 + clip) * A)
     combined = {
-        "The sign of the cost: what costs more is worse.": (gain + paid) / 3.5,
+        "The sign of the cost: what costs more is worse.": (gain + paid) / whole,
         "Divide by 1 + Σ λ.": gain - paid,
-        "Divide costs by the reward's deviation: λ is a price.": (gain - centred / c.std(0) @ λ)
-        / 3.5,
-        "Centre the costs as well.": (gain - c @ λ / r.std()) / 3.5,
-        "Divide both by the reward's deviation.": (gain - paid) * r.std() / 3.5,
-        "Use torch's `std`, which divides by n − 1.": (gain - paid) * (12 / 11) ** 0.5 / 3.5,
+        "Divide costs by the reward's deviation: λ is a price.": (gain - own) / whole,
+        "Centre the costs as well.": (gain - c @ λ / r.std()) / whole,
+        "Divide both by the reward's deviation.": (gain - paid) * r.std() / whole,
+        "Use torch's `std`, which divides by n − 1.": (gain - paid) * (B / (B - 1)) ** 0.5 / whole,
     }
     losses = {
-        "That is the objective: the loss is its negative.": low.mean(),
-        "`min`, not `max`: the worse of the two.": -torch.max(w * A, w.clamp(0.8, 1.2) * A).mean(),
-        "Without `min` a wrong step is never undone.": -(w.clamp(0.8, 1.2) * A).mean(),
+        "That is the objective: the loss is its negative.": torch.min(w * A, inside).mean(),
+        "`min`, not `max`: the worse of the two.": -torch.max(w * A, inside).mean(),
+        "Without `min` a wrong step is never undone.": -inside.mean(),
         "Nothing is clipped.": -(w * A).mean(),
         "The ratio is exp(log_ratio).": -log_low.mean(),
-        "The mean over the batch, not the sum.": -low.sum(),
+        "The mean over the batch, not the sum.": -torch.min(w * A, inside).sum(),
     }
-
-    def check():
-        answer = combine(r.clone(), c.clone(), λ.clone())
-        if slip := compare(answer, combined_advantage(r, c, λ), combined):
-            return f"Combined advantage: {slip}"
-        answer = loss(log_ratio.clone().requires_grad_(), A.clone(), 0.2)
-        slip = compare(answer, clipped_loss(log_ratio, A), losses)
-        if slip is None and not getattr(answer, "requires_grad", False):
-            slip = "Its gradient is lost: stay in torch, without `.item()` or `.detach()`."
-        return slip and f"Clipped loss: {slip}"
-
-    run("Exercise 4.4", check)
+    expect(ask(combine, r, c, λ), combined_advantage(r, c, λ), combined)
+    answer = ask(loss, log_ratio.requires_grad_(), A, clip)
+    expect(answer, clipped_loss(log_ratio, A, clip), losses)
+    if not getattr(answer, "requires_grad", False):
+        raise Slip("Its gradient is lost: stay in torch, without `.item()` or `.detach()`.")
 
 
-def check_fault_shows(fault_shows):
-    """Exercise 4.5: (λ (K,), Ĵ_c (K,), τ) → whether the log shows a λ that cannot fall."""
-    wave, theirs = np.cos(np.arange(80) / 5), np.loadtxt(COLLEAGUE, delimiter=",", skiprows=1)
+@exercise("4.5")
+def check_fault_shows(rng, fault_shows):
+    """(λ (K,), Ĵ_c (K,), τ) → whether the log shows a λ that cannot fall."""
+    wave, τ = np.cos(np.arange(rng.integers(60, 99)) / 5 + rng.uniform(0, 6)), 0.25
+    falls, theirs = (
+        2 * 0.8 ** np.arange(len(wave)),
+        np.loadtxt(COLLEAGUE, delimiter=",", skiprows=1),
+    )
 
-    def log(costs, start=1.0, **rule):  # the λ of each iteration, before its own cost is known
-        λ = Multipliers([0.25], 0.1, start, **rule)
-        return np.array([start] + [λ.update(cost)[0] for cost in costs[:-1]]), costs
+    def log(costs, start=1.0, floor=0.0, **rule):  # λ is that of before its own cost is known
+        λ = Multipliers([τ], 0.1, start, **rule)
+        return np.array([start] + [λ.update(max(c, floor))[0] for c in costs[:-1]]), costs
 
     cases = (
         (theirs[:, :2].T, True, "The colleague's log passes your check."),
@@ -286,6 +293,8 @@ def check_fault_shows(fault_shows):
         (log(0.25 + 0.2 * wave, proportional=1.0), False, "It fires on a sound PI rule."),
         (log(0 * wave, start=0.0), False, "It fires on a λ of 0, which cannot fall further."),
         (log(0.75 + 0.2 * wave), False, "It fires on a cost that never was within the budget."),
+        (log(falls, floor=τ, proportional=1.0), True, "It misses a λ that cannot fall."),
     )
-    wrong = (slip for (λ, cost), fires, slip in cases if bool(fault_shows(λ, cost, 0.25)) != fires)
-    run("Exercise 4.5", lambda: next(wrong, None))
+    said = {k: bool(ask(fault_shows, *cases[k][0], τ)) for k in rng.permutation(len(cases))}
+    for k, (_, fires, slip) in enumerate(cases):
+        expect(said[k], fires, {slip: not fires})

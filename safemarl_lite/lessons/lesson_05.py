@@ -10,7 +10,7 @@ from .. import runs
 from ..evaluate import rollout
 from ..swarm import SwarmTask
 from ..swarm.tasks import AWAY
-from .exercise import compare, run
+from .exercise import Slip, ask, exercise, expect
 from .lesson_02 import flight
 from .lesson_06 import tracks
 from .style import COST, NEUTRAL, PRICE, REWARD, THRESHOLD, budget_line, figure, read_log, show_bars
@@ -206,73 +206,71 @@ def certificate(folder, seed=7):
     return fig
 
 
-def check_multiplier_step(step):
-    """Exercise 5.1: λ, Ĵ_c, τ, rate → the next λ."""
-
-    def check():
-        if np.isclose(step(1.0, 0.0, 1.0, 0.5), 1.0):
-            return "λ must be able to fall: keep the sign of Ĵ_c − τ (no max around it)."
-        if np.isclose(step(1.0, 3.0, 1.0, 0.5), 0.0):
-            return "the sign is reversed: λ rises when the cost is above the budget."
-        if step(0.1, 0.0, 1.0, 0.5) < 0:
-            return "λ became negative: project with max(0, ·)."
-        cases = ((1.0, 3.0, 1.0, 0.5, 2.0), (2.0, 0.0, 1.0, 0.5, 1.5), (0.1, 0.0, 1.0, 0.5, 0.0))
-        right = all(np.isclose(step(*case[:4]), case[4]) for case in cases)
-        return None if right else f"step(1, 3, 1, 0.5) should be 2, got {step(1.0, 3.0, 1.0, 0.5)}."
-
-    run("Exercise 5.1", check)
+@exercise("5.1")
+def check_multiplier_step(rng, step):
+    """λ, Ĵ_c, τ, rate → the next λ."""
+    λ, τ, rate = rng.uniform(1, 2, 3), rng.uniform(3, 5, 3), rng.uniform(0.2, 0.4, 3)
+    e = rng.uniform(1, 2, 3) * (1, -1, -8)  # over the budget, within it, so far that λ ends at 0
+    rising, turned = λ + rate * np.maximum(0, e), np.maximum(0, λ - rate * e)
+    slips = {
+        "λ must be able to fall: keep the sign of Ĵ_c − τ (no max around it).": rising,
+        "the sign is reversed: λ rises when the cost is above the budget.": turned,
+        "λ became negative: project with max(0, ·).": λ + rate * e,
+    }
+    given = [ask(step, *case) for case in zip(λ, τ + e, τ, rate, strict=True)]
+    expect(given, np.maximum(0, λ + rate * e), slips)
 
 
-def check_choose(choose):
-    """Exercise 5.2: [(cost, return), …], τ → index of the checkpoint to keep."""
-
-    def check():
-        some = [(0.5, 20.0), (0.05, 11.0), (0.09, 14.0), (0.3, 9.0)]
-        given = choose(some, 0.1)
-        if given == 0:
-            return "that one has the highest return and breaks the budget."
-        if given == 1:
-            return "that one is the safest; among the feasible ones the return decides."
-        if given != 2:
-            return f"index 2 is feasible with the highest return, got {given!r}."
-        if choose(some, 0.01) != 1:
-            return "where none is feasible, keep the least cost."
-
-    run("Exercise 5.2", check)
-
-
-def check_episodes(episodes_needed):
-    """Exercise 5.3: p, level → clean episodes needed to bound P(violation) by p."""
-
-    def check():
-        given, right = episodes_needed(0.03, 0.99), int(np.ceil(np.log(0.01) / np.log(0.97)))
-        if given == int(np.ceil(np.log(0.99) / np.log(0.97))):
-            return "the probability of seeing no violation must be at most 1 − level."
-        return None if given == right else f"episodes_needed(0.03, 0.99) is {right}, got {given}."
-
-    run("Exercise 5.3", check)
+@exercise("5.2")
+def check_choose(rng, choose):
+    """[(cost, return), …], τ → index of the checkpoint to keep."""
+    τ, high = rng.uniform(0.1, 0.5), rng.uniform(5, 10)
+    slips = {
+        (3 * τ, 2 * high): "that one has the highest return and breaks the budget.",
+        (τ / 4, high / 3): "that one is the safest; among the feasible ones the return decides.",
+        (τ / 2, high / 2): "a checkpoint of higher return keeps the budget too.",
+        (2 * τ, high / 4): "that one breaks the budget.",
+    }
+    rows = [(τ, high), *slips]
+    rows = [rows[k] for k in rng.permutation(5)]
+    expect(ask(choose, rows, τ), rows.index((τ, high)), {slips[x]: rows.index(x) for x in slips})
+    if ask(choose, rows, τ / 5) != rows.index((τ / 4, high / 3)):
+        raise Slip("where none is feasible, keep the least cost.")
 
 
-def check_episode_cost(episode_cost):
-    """Exercise 5.4: costs and ended (T, E), γ → Ĵ_c of the first episodes, a number."""
+@exercise("5.3")
+def check_episodes(rng, episodes_needed):
+    """p, level → clean episodes needed to bound P(violation) by p."""
+    p, level = rng.uniform(0.01, 0.05, 3), rng.choice((0.9, 0.95, 0.99), 3)
+    exact, high = np.log(1 - level) / np.log(1 - p), np.log(level) / np.log(1 - p)
+    slips = {
+        "the probability of seeing no violation must be at most 1 − level.": np.ceil(high),
+        "Rounded down it is one too few.": np.floor(exact),
+        "It counts episodes: a whole number, rounded up.": exact,
+        "That is right on average: 1/p episodes bring one violation.": np.ceil(1 / p),
+    }
+    given = [ask(episodes_needed, *case) for case in zip(p.tolist(), level.tolist(), strict=True)]
+    expect(given, np.ceil(exact), slips)
 
-    def check():
-        rng = np.random.default_rng(5)
-        costs, ended = rng.integers(0, 3, (12, 7)).astype(float), rng.random((12, 7)) < 0.15
-        ended[-1], weight = True, 0.9 ** np.arange(12)[:, None]
-        first = ended.cumsum(0) - ended == 0
-        slips = {
-            "Steps after the first end count too: they belong to the next episode.": costs * weight,
-            "The last step of the episode is left out: its cost belongs to it.": (
-                costs * weight * (ended.cumsum(0) == 0)
-            ),
-            "The discount is missing.": costs * first,
-            "The first step already has weight γ: start with γ⁰ = 1.": 0.9 * costs * weight * first,
-        }
-        right = costs * weight * first
-        slips = {slip: value.sum(0).mean() for slip, value in slips.items()}
-        slips["That is a mean over steps: sum over time, then take the mean."] = right.mean()
-        slips["That is the sum over the environments: take their mean."] = right.sum()
-        return compare(episode_cost(costs.copy(), ended.copy(), 0.9), right.sum(0).mean(), slips)
 
-    run("Exercise 5.4", check)
+@exercise("5.4")
+def check_episode_cost(rng, episode_cost):
+    """Costs and ended (T, E), γ → Ĵ_c of the first episodes, a number."""
+    T, E, γ = *rng.integers(9, 14, 2), rng.uniform(0.8, 0.95)
+    costs, ended = rng.uniform(0, 2, (T, E)), rng.random((T, E)) < 0.15
+    ended[-1], weight = True, γ ** np.arange(T)[:, None]
+    ended[3, 0] = True
+    first, before = ended.cumsum(0) - ended == 0, ended.cumsum(0) == 0
+    slips = {
+        "Steps after the first end count too: they belong to the next episode.": costs * weight,
+        "The last step of the episode is left out: its cost belongs to it.": costs
+        * weight
+        * before,
+        "The discount is missing.": costs * first,
+        "The first step already has weight γ: start with γ⁰ = 1.": γ * costs * weight * first,
+    }
+    right = costs * weight * first
+    slips = {slip: value.sum(0).mean() for slip, value in slips.items()}
+    slips["That is a mean over steps: sum over time, then take the mean."] = right.mean()
+    slips["That is the sum over the environments: take their mean."] = right.sum()
+    expect(ask(episode_cost, costs, ended, γ), right.sum(0).mean(), slips)

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..navigation.task import RADIUS
 from . import style
-from .exercise import compare, run
+from .exercise import ask, exercise, expect
 from .style import COST, NEUTRAL, PRICE, REWARD, THRESHOLD, budget_line, figure
 
 LEARNERS = {  # key in the files → name, colour, line, mark
@@ -171,88 +171,81 @@ def tracks(axis, positions, landmarks):
     axis.set(aspect="equal", xlabel="x", ylabel="y", xlim=(-1.4, 1.4), ylim=(-1.4, 1.4))
 
 
-def check_attention(attention):
-    """Exercise 6.1: weights (N, N) of scaled dot-product attention over the others."""
-    rng = np.random.default_rng(6)
-    queries, keys = rng.normal(size=(2, 4, 9))
-    scores = queries @ keys.T
+@exercise("6.1")
+def check_attention(rng, attention):
+    """Weights (N, N) of scaled dot-product attention over the others."""
+    N, d = rng.integers(4, 9, 2)
+    queries, keys = rng.normal(size=(2, N, d))
+    scores, hidden = queries @ keys.T, np.where(np.eye(N) > 0, -np.inf, 0)
 
     def softmax(x):
         e = np.exp(x - x.max(1, keepdims=True))
         return e / e.sum(1, keepdims=True)
 
-    hidden = np.where(np.eye(4) > 0, -np.inf, 0)
+    itself, right = softmax(scores / d**0.5), softmax(scores / d**0.5 + hidden)
+    asked, late = softmax(scores.T / d**0.5 + hidden), itself * (1 - np.eye(N))
     slips = {
-        "The diagonal is zeroed after the softmax, so rows do not sum to one; mask the scores.": (
-            softmax(scores / 3) * (1 - np.eye(4))
-        ),
-        "An agent attends to itself; mask the diagonal of the scores.": softmax(scores / 3),
+        "The diagonal is zeroed after the softmax, so rows do not sum to one; mask scores.": late,
+        "An agent attends to itself; mask the diagonal of the scores.": itself,
         "The scores are not divided by √d.": softmax(scores + hidden),
-        "The scores are divided by d, not by √d.": softmax(scores / 9 + hidden),
-        "Keys ask and queries answer; the rows belong to the one who asks.": softmax(
-            scores.T / 3 + hidden
-        ),
+        "The scores are divided by d, not by √d.": softmax(scores / d + hidden),
+        "Keys ask and queries answer; the rows belong to the one who asks.": asked,
     }
-    right = softmax(scores / 3 + hidden)
-    run("Exercise 6.1", lambda: compare(attention(queries.copy(), keys.copy()), right, slips))
+    expect(ask(attention, queries, keys), right, slips)
 
 
-def check_q_target(target):
-    """Exercise 6.2: c + γ E_{a′ ∼ π}[Q(o′, a′)], and c alone after the last step, (B,)."""
-    rng = np.random.default_rng(7)
-    q, policy = rng.uniform(1, 9, (5, 3)), rng.dirichlet(np.ones(3), 5)
-    c, last = np.array([1.0, 0, 1, 0, 1]), np.array([False, True, False, False, True])
-    mean, on = (policy * q).sum(1), 1.0 - last
+@exercise("6.2")
+def check_q_target(rng, target):
+    """c + γ E_{a′ ∼ π}[Q(o′, a′)], and c alone after the last step, (B,)."""
+    q, policy, γ = rng.uniform(1, 9, (5, 3)), rng.dirichlet(np.ones(3), 5), rng.uniform(0.8, 0.95)
+    c, last = rng.random(5), rng.permutation([False, True, False, False, True])
+    mean, on = γ * (policy * q).sum(1), 1.0 - last
+    least, most = c + γ * q.min(1) * on, c + γ * q.max(1) * on
     slips = {
-        "The last step of an episode has no future: its target is c.": c + 0.9 * mean,
-        "The sign of `last` is turned: the future counts where the episode goes on.": (
-            c + 0.9 * mean * last
-        ),
-        "A minimum over a′ is Q-learning; take the expectation under the policy.": (
-            c + 0.9 * q.min(1) * on
-        ),
-        "A maximum over a′ is Q-learning; take the expectation under the policy.": (
-            c + 0.9 * q.max(1) * on
-        ),
-        "A plain mean over a′; weight by the policy.": c + 0.9 * q.mean(1) * on,
-        "The discount γ is missing.": c + mean * on,
+        "The last step of an episode has no future: its target is c.": c + mean,
+        "The sign of `last` is turned: the future counts where it goes on.": c + mean * last,
+        "A minimum over a′ is Q-learning; take the expectation under the policy.": least,
+        "A maximum over a′ is Q-learning; take the expectation under the policy.": most,
+        "A plain mean over a′; weight by the policy.": c + γ * q.mean(1) * on,
+        "The discount γ is missing.": c + mean / γ * on,
     }
-    right = c + 0.9 * mean * on
-    run("Exercise 6.2", lambda: compare(target(c, q, policy, last, 0.9), right, slips))
+    expect(ask(target, c, q, policy, last, γ), c + mean * on, slips)
 
 
-def check_counterfactual(advantage):
-    """Exercise 6.3: Q^k + λ Q^c less its mean under the policy, (N, A)."""
-    rng = np.random.default_rng(8)
-    k, c, policy = rng.normal(size=(4, 5)), rng.normal(size=(4, 5)), rng.dirichlet(np.ones(5), 4)
+@exercise("6.3")
+def check_counterfactual(rng, advantage):
+    """Q^k + λ Q^c less its mean under the policy, (N, A)."""
+    N, A = rng.integers(3, 6, 2)
+    k, c, policy = rng.normal(size=(N, A)), rng.normal(size=(N, A)), rng.dirichlet(np.ones(A), N)
+    λ = rng.uniform(1.5, 3)
 
     def less_mean(q, weights=policy):
         return q - (weights * q).sum(1, keepdims=True)
 
+    alike, right = less_mean(k + λ * c, np.full((N, A), 1 / A)), less_mean(k + λ * c)
     slips = {
-        "Both are costs: the price is added, Q^k + λ Q^c.": less_mean(k - 2 * c),
-        "The baseline is missing.": k + 2 * c,
-        "The baseline weights all actions alike; weight by the policy.": less_mean(
-            k + 2 * c, np.full((4, 5), 0.2)
-        ),
-        "The sign is turned: this is the advantage of a reward.": -less_mean(k + 2 * c),
+        "Both are costs: the price is added, Q^k + λ Q^c.": less_mean(k - λ * c),
+        "The baseline is missing.": k + λ * c,
+        "The baseline weights all actions alike; weight by the policy.": alike,
+        "The sign is turned: this is the advantage of a reward.": -right,
         "The price λ is missing.": less_mean(k + c),
     }
-    right = less_mean(k + 2 * c)
-    run("Exercise 6.3", lambda: compare(advantage(k, c, policy, 2.0), right, slips))
+    expect(ask(advantage, k, c, policy, λ), right, slips)
 
 
-def check_steps_allowed(steps_allowed):
-    """Exercise 6.4: collision steps an episode that a bootstrapped, inflated Q lets pass."""
-    cases = [(3.0, 0.99, 25, 0.0, 5), (3.0, 0.99, 25, 0.01, 5), (1.0, 0.99, 25, 0.01, 5)]
-    inflation = [w * np.log(n) for *_, w, n in cases]
-    base = np.array([alpha * (1 - gamma) for alpha, gamma, *_ in cases])
+@exercise("6.4")
+def check_steps_allowed(rng, steps_allowed):
+    """Collision steps an episode that a bootstrapped, inflated Q lets pass."""
+    α, γ, w, n = rng.uniform(1, 5, 4), rng.uniform(0.97, 0.99, 4), *rng.integers(9, size=(2, 4))
+    L, w, n = rng.integers(20, 40, 4), np.array([0, 0.001, 0.002, 0.1]), n + 3
+    base, inflation = α * (1 - γ), w * np.log(n)
     slips = {
-        "That is α itself: the reading as a plain sum.": [alpha for alpha, *_ in cases],
-        "It may not be below zero.": 25 * (base - inflation),
-        "The entropy is added as a cost: it leaves less room, not more.": 25 * (base + inflation),
-        "The entropy term is missing.": 25 * base,
+        "That is α itself: the reading as a plain sum.": α,
+        "It may not be below zero.": L * (base - inflation),
+        "The entropy is added as a cost: it leaves less room, not more.": L * (base + inflation),
+        "The entropy term is missing.": L * base,
         "This is p, the probability in a step; multiply by L.": np.maximum(0, base - inflation),
     }
-    right = 25 * np.maximum(0, base - inflation)
-    run("Exercise 6.4", lambda: compare([steps_allowed(*case) for case in cases], right, slips))
+    cases = zip(α.tolist(), γ.tolist(), L.tolist(), w.tolist(), n.tolist(), strict=True)
+    answers = [ask(steps_allowed, *case) for case in cases]
+    expect(answers, L * np.maximum(0, base - inflation), slips)

@@ -1,4 +1,5 @@
-"""Small tasks, solved exactly: two drones swap sides (01), one delivers (04), random ones."""
+"""Small tasks, solved exactly: two drones swap sides (01), one delivers (04), one passes a wall or
+works in a field (07), random ones."""
 
 import numpy as np
 
@@ -37,6 +38,35 @@ def delivery(threshold=0.25, discount=0.95):
         P[here, 0, [ahead, here]], P[here, 1, here] = (0.8, 0.2), 1
     c[1], r[5] = 1, 0
     return TabularCMDP(P, r, c[None], [threshold], np.eye(6)[0], discount)
+
+
+def courier(threshold=1.0, discount=0.8):
+    """A drone at its base (state 0) or in the field (1); S = A = 2. Action 0 is careful: it stays
+    at the base, or tries to come home (every other time it does). Action 1 costs 1: it flies out
+    (4 of 5 times), or works in the field for reward 3 (and is blown home every other time)."""
+    out = np.array([[0.0, 0.8], [0.5, 0.5]])  # probability to be in the field next, (S, A)
+    reward, cost = np.array([[0, 0], [0, 3.0]]), np.array([[0, 1.0], [0, 1]])
+    transition, start = np.stack([1 - out, out], -1), np.array([0.9, 0.1])
+    return TabularCMDP(transition, reward, cost[None], [threshold], start, discount)
+
+
+def passage(threshold=0.3, columns=10, rows=6, gust=0.2, discount=0.99):
+    """A drone flies along a wall: state rows · column + row, row 0 next to the wall, and one last
+    state, landed. Each step it is one column on and steers to the wall, straight on or away
+    (actions 0, 1, 2); in one of five steps a gust moves it to a random side instead. From the third
+    column on a step costs 0.1 in rows 0 and 1; its reward is −0.3 a row away from the wall. Of five
+    flights four begin in the last row, one in row 0."""
+    S, landed = rows * columns + 1, rows * columns
+    P, r, c = np.zeros((S, 3, S)), np.zeros((S, 3)), np.zeros((S, 3))
+    P[landed, :, landed], start = 1, np.zeros(S)
+    start[[0, rows - 1]] = 0.2, 0.8
+    for column, row, u in np.ndindex(columns, rows, 3):
+        here = rows * column + row
+        r[here], c[here] = -0.3 * row, 0.1 * (row < 2) * (column > 1)
+        for side, chance in (u - 1, 1 - gust), (-1, gust / 2), (1, gust / 2):
+            to = rows * (column + 1) + min(max(row + side, 0), rows - 1)
+            P[here, u, to if column + 1 < columns else landed] += chance
+    return TabularCMDP(P, r, c[None], [threshold], start, discount)
 
 
 def random_cmdp(

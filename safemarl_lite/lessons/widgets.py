@@ -4,7 +4,7 @@ from base64 import b64encode
 from io import BytesIO
 
 import matplotlib.pyplot as plt
-from ipywidgets import Dropdown, FloatSlider, Image, VBox
+from ipywidgets import FloatSlider, Image, VBox
 
 
 class SliderPanel(VBox):
@@ -44,17 +44,3 @@ class SliderPanel(VBox):
 
     def __repr__(self):  # the same on every machine, for nbval
         return "SliderPanel(slider, picture)"
-
-
-class ChoicePanel(SliderPanel):
-    """A list of choices above the picture `draw(choice)`; choosing needs a running kernel."""
-
-    def __init__(self, draw, label, choices, alt="A picture with a list of choices"):
-        self.picture, self.alt = Image(format="png"), alt
-        self.menu = Dropdown(options=choices, description=label)
-        self.menu.observe(lambda change: self.redraw(draw, change["new"]), "value")
-        self.redraw(draw, self.menu.value)
-        VBox.__init__(self, [self.menu, self.picture])
-
-    def __repr__(self):
-        return "ChoicePanel(menu, picture)"

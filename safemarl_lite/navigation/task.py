@@ -69,6 +69,12 @@ class NavigationTask:
         return self.thresholds[0] if len(self.thresholds) == 1 else self.thresholds
 
     @property
+    def cost_cap(self) -> float:
+        """No episode's discounted cost is above this: every constraint broken in every step."""
+        steps = (1 - self.discount**self.horizon) / (1 - self.discount)
+        return len(self.thresholds) * steps
+
+    @property
     def action_size(self) -> int:
         """Number of discrete actions, or of the components of a continuous one."""
         return 5 if self.actions == "discrete" else 2

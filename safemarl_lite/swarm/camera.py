@@ -36,7 +36,10 @@ def looks(task: SwarmTask, client: int) -> dict[str, Any]:
     )
     dot = shape(ball, GREEN, radius=0.09)
     dots = [bullet.createMultiBody(0, -1, dot, physicsClientId=client) for _ in rings()]
-    ground = shape(box, GREY, halfExtents=[60, 60, 0.01], visualFramePosition=[0, 0, -0.02])
+    half, (x, y, _) = 60.0, task.start  # wherever a drawn target lies
+    if not task.equivariant:
+        half, (x, y, _) = 0.5 * task.distance + 3, np.add(task.start, task.target) / 2
+    ground = shape(box, GREY, halfExtents=[half, half, 0.01], visualFramePosition=[x, y, -0.02])
     return {
         "drone": drone,
         "obstacle": shape(ball, ORANGE, radius=task.obstacle_radius),
@@ -52,7 +55,10 @@ def rings() -> list[tuple[float, float, float]]:
 
 
 def picture(swarm, width: int = 480, height: int = 320) -> np.ndarray:
-    """The first swarm of a `SwarmVectorEnv` from the side, (height, width, 3) uint8."""
+    """The first swarm of a `SwarmVectorEnv` from the side, (height, width, 3) uint8.
+
+    Drawn at twice the size and averaged, so that edges are smooth.
+    """
     client = swarm.client
     start, target = swarm.centre[0, 0], swarm.targets[0, 0]
     distance = np.linalg.norm(target - start)
@@ -65,7 +71,8 @@ def picture(swarm, width: int = 480, height: int = 320) -> np.ndarray:
         at = target + swarm.goal_radius[0] * ring
         bullet.resetBasePositionAndOrientation(dot, at.tolist(), (0, 0, 0, 1), client)
     seen = bullet.computeViewMatrix(eye.tolist(), middle.tolist(), [0, 0, 1])
-    lens = bullet.computeProjectionMatrixFOV(44, width / height, 0.1, 10 * size)
+    lens = bullet.computeProjectionMatrixFOV(41, width / height, 0.1, 10 * size)
     light = {"shadow": 0, "lightDirection": [-6, 4, 20], "renderer": bullet.ER_TINY_RENDERER}
-    shot = bullet.getCameraImage(width, height, seen, lens, physicsClientId=client, **light)
-    return np.reshape(shot[2], (height, width, 4))[..., :3].astype(np.uint8)
+    shot = bullet.getCameraImage(2 * width, 2 * height, seen, lens, physicsClientId=client, **light)
+    fine = np.reshape(shot[2], (height, 2, width, 2, 4))[..., :3]
+    return fine.mean((1, 3)).astype(np.uint8)

@@ -36,11 +36,10 @@ class OpenVectorEnv(SwarmVectorEnv):
         self._weighed = self.mass.copy()  # kg, as Bullet has it
         super().__init__(task, num_envs, seed, autoreset, visual)
 
-    def _start(self, swarms):
+    def _draw(self, swarms):
         for name, drawn in self.task.scene(self.rng, len(swarms)).items():
             getattr(self, name)[swarms] = drawn
         self.velocities[swarms], self.steps[swarms] = 0, 0
-        self._place(swarms)
 
     def _assigned(self, swarms):
         starts = self.positions[swarms] - self.centre[swarms]

@@ -117,6 +117,7 @@ class SwarmTask:
     equivariant: ClassVar[bool] = False  # which networks fly it
     entry_bonus: ClassVar[float] = 0.0  # reward of a drone that enters the goal; lost on leaving it
     violation_cost: ClassVar[float] = 2.0  # the least that a close pair costs
+    cost_cap: ClassVar[float] = 10.0  # of an episode's discounted cost; stated, not proved
 
     n_drones: Count = 5
     n_obstacles: Natural = 3
@@ -252,7 +253,7 @@ class SwarmTask:
     def view_size(self) -> int:
         """Length O of a drone's own view; see `view`."""
         attitude = 3 * (self.control == "attitude")
-        return 6 + 7 * self.n_neighbours + 4 * self.n_obstacles_seen + attitude
+        return 9 + 7 * self.n_neighbours + 4 * self.n_obstacles_seen + attitude
 
     @cached_property
     def formation(self) -> np.ndarray:

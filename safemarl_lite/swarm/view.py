@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from .task import SwarmTask, lengths
 
 FAR = 5.0  # m: unit of length in a view; clearances end here, and empty slots are filled with it
+NEAR = 0.5  # m: below it the way to the own place is seen in full, beyond it ever more shortened
 
 
 class Relations(NamedTuple):
@@ -63,7 +64,9 @@ def view(
     position, relative velocity and clearance (7 each); of the nearest obstacles relative position
     and clearance (4 each), both in units of FAR. A clearance below zero costs. With `turn` (E, N
     rotations) and `spin` (E, N, 3), for attitude control, all is seen in the drone's heading, with
-    its tilt and yaw rate (3) behind.
+    its tilt and yaw rate (3) behind. At the end the way to the own place once more (3), of length
+    ln(1 + ‖way‖ / NEAR): the last metre, where the drones must stop together, is seen as large as
+    the ten before it.
     """
     clear = seen.gaps - task.radii - task.d_safe
     others, tilt, own = seen.to_others, [], [velocities, seen.to_place]
@@ -78,7 +81,9 @@ def view(
     parts = rows[:, :, :n, :3], relative / FAR, rows[:, :, :n, 3:]
     drones = nearest(np.concatenate(parts, -1), clear[..., :n], task.n_neighbours)
     balls = nearest(rows[:, :, n:], clear[..., n:], task.n_obstacles_seen)
-    return np.concatenate([own[0] / 3, own[1] / 10, drones, balls, *tilt], -1)
+    way = lengths(own[1])[..., None]
+    short = own[1] * np.log1p(way / NEAR) / np.maximum(way, 1e-9)
+    return np.concatenate([own[0] / 3, own[1] / 10, drones, balls, *tilt, short], -1)
 
 
 def heading(turn: Rotation) -> tuple[np.ndarray, np.ndarray]:

@@ -57,7 +57,7 @@ class SwarmVectorEnv(Batch):
         row, column = np.divmod(np.arange(num_envs), side)
         gap = max(GAP, 2 * task.reach)  # no drone gets into another swarm
         self.offset = gap * np.stack([column, row, 0 * row], -1)[:, None]
-        self.steps = np.zeros(num_envs, int)
+        self.steps = np.full(num_envs, -1)  # before `reset`
         self.positions, self.velocities, self.places = np.zeros((3, num_envs, task.n_drones, 3))
         self.obstacles = np.zeros((num_envs, task.n_obstacles, 3))
         self.centre = np.tile(task.start, (num_envs, 1, 1))
@@ -110,7 +110,8 @@ class SwarmVectorEnv(Batch):
         """
         if seed is not None:
             self.rng = np.random.default_rng(seed)
-        self._start(swarms := np.arange(self.num_envs))
+        self._draw(swarms := np.arange(self.num_envs))
+        self._place(swarms)
         given = dict(self._given(options))
         for name, value in given.items():
             getattr(self, name)[:] = value
@@ -118,10 +119,17 @@ class SwarmVectorEnv(Batch):
             self._place(swarms)
         return self.observations(), self.state()
 
-    def _start(self, swarms):
-        """Put the given swarms at drawn starts, with drawn obstacles in their way."""
+    def _draw(self, swarms):
+        """Draw starts of the given swarms, and obstacles in their way."""
         self.positions[swarms], self.obstacles[swarms] = self.task.draw(self.rng, len(swarms))
         self.velocities[swarms], self.steps[swarms] = 0, 0
+
+    def _restart(self, swarms):
+        """Start ended swarms anew, half of them from starts to be rehearsed, if there are any."""
+        self._draw(swarms)
+        for e in swarms[self.rng.random(len(swarms)) < 0.5] if self.rehearsed else ():
+            for name, value in self.rehearsed[self.rng.integers(len(self.rehearsed))].items():
+                getattr(self, name)[e] = value
         self._place(swarms)
 
     def _place(self, swarms):
@@ -191,6 +199,8 @@ class SwarmVectorEnv(Batch):
         """Advance every swarm by one control step of `dt` seconds."""
         task = self.task
         actions = self._checked(actions)
+        if (self.steps < 0).any():
+            raise ValueError("no episode is running; call reset() first")
         before = self.seen
         self._fly(actions)
         self._look()
@@ -206,7 +216,7 @@ class SwarmVectorEnv(Batch):
         successor = now = self.observations(), self.state()
         ended = np.flatnonzero(terminated | truncated) if self.autoreset else ()
         if len(ended):
-            self._start(ended)
+            self._restart(ended)
             now = [x.copy() for x in successor]
             now[0][ended], now[1][ended] = self.observations(ended), self.state(ended)
         return Step(*now, rewards, costs, terminated, truncated, *successor, contacts, surrogate)

@@ -58,7 +58,7 @@ def forces_of(env, actions):
 
 
 def share(name, run, env, actions):
-    """Print the median of nine shares, each of a pair of runs."""
+    """Print and return the median of nine shares, each of a pair of runs."""
     forces = forces_of(env, actions)
     replayed = env.positions.copy()
     raw(env, forces)
@@ -67,15 +67,25 @@ def share(name, run, env, actions):
     rates = [(run(actions), raw(env, forces)) for _ in range(9)]
     own, bound = (statistics.median(column) for column in zip(*rates, strict=True))
     part = statistics.median(a / b for a, b in rates)
-    print(f"{name}: {own:.0f} env-steps/s, raw Bullet {bound:.0f}, share {part:.3f}")
+    print(f"{name}: {own:.0f} env-steps/s, raw Bullet {bound:.0f}, share {part:.3f}", flush=True)
+    return own, bound, part
+
+
+def shares(counts=(1, 32, 64, 128)):
+    """Of so many swarms, and of one `SwarmEnv`: name → (env-steps/s, raw Bullet's, share)."""
+    found = {}
+    for swarms in counts:
+        actions = np.random.default_rng(0).uniform(-0.1, 0.1, (60, swarms, 5, 3))
+        with SwarmVectorEnv(SwarmTask(), swarms) as env:
+            name = f"{swarms} swarms"
+            found[name] = share(name, lambda x, env=env: ours(env, x), env, actions)
+            if swarms == 1:
+                one = SwarmEnv()
+                name, run = "SwarmEnv", lambda x, one=one: single(one, x)
+                found[name] = share(name, run, env, actions)
+                one.close()
+    return found
 
 
 if __name__ == "__main__":
-    for swarms in (1, 32, 64, 128):
-        actions = np.random.default_rng(0).uniform(-0.1, 0.1, (60, swarms, 5, 3))
-        with SwarmVectorEnv(SwarmTask(), swarms) as env:
-            share(f"{swarms} swarms", lambda x, env=env: ours(env, x), env, actions)
-            if swarms == 1:
-                one = SwarmEnv()
-                share("SwarmEnv", lambda x, one=one: single(one, x), env, actions)
-                one.close()
+    shares()

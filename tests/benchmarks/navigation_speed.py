@@ -77,29 +77,43 @@ def vmas(kind, everything):
     return episodes
 
 
+def rates(kind, rounds=ROUNDS):
+    """Env-steps/s of every environment, name → one number a round, taken in turn."""
+    runs = {f"ours, {view} view": ours(view, kind) for view in ("paper", "relational")}
+    runs["mpe2"] = mpe2(kind)
+    if importlib.util.find_spec("vmas"):
+        runs["VMAS, without other agents in view"] = vmas(kind, False)
+        runs["VMAS, with other agents in view"] = vmas(kind, True)
+    else:
+        print("VMAS is not installed here: not measured")
+    found = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, episodes in runs.items():
+            began = time.perf_counter()
+            steps = episodes()
+            found[name].append(steps / (time.perf_counter() - began))
+    return found
+
+
+def report(kind, found):
+    """Print a line for every environment → name: times mpe2, of ours also times the best VMAS."""
+    middle, ratios = {name: statistics.median(x) for name, x in found.items()}, {}
+    best = max((x for name, x in middle.items() if name.startswith("VMAS")), default=None)
+    for name, rate in middle.items():
+        low, high = min(found[name]), max(found[name])
+        line = f"{kind:10} {name:35} {rate:9,.0f} env-steps/s [{low:,.0f}–{high:,.0f}]"
+        if name.startswith("ours"):
+            ratios[f"{name}, against mpe2"] = rate, middle["mpe2"], rate / middle["mpe2"]
+            line += f"  {rate / middle['mpe2']:.0f} × mpe2"
+            if best:
+                ratios[f"{name}, against the faster VMAS"] = rate, best, rate / best
+                line += f"  {rate / best:.1f} × the faster VMAS"
+        print(line, flush=True)
+    return ratios
+
+
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     for kind in ("discrete", "continuous"):
-        runs = {f"ours, {view} view": ours(view, kind) for view in ("paper", "relational")}
-        runs["mpe2"] = mpe2(kind)
-        if importlib.util.find_spec("vmas"):
-            runs["VMAS, without other agents in view"] = vmas(kind, False)
-            runs["VMAS, with other agents in view"] = vmas(kind, True)
-        else:
-            print("VMAS is not installed here: not measured")
-        rates = {name: [] for name in runs}
-        for _ in range(ROUNDS):
-            for name, episodes in runs.items():
-                began = time.perf_counter()
-                steps = episodes()
-                rates[name].append(steps / (time.perf_counter() - began))
-        middle = {name: statistics.median(x) for name, x in rates.items()}
-        best = max((x for name, x in middle.items() if name.startswith("VMAS")), default=None)
-        for name, rate in middle.items():
-            low, high = min(rates[name]), max(rates[name])
-            line = f"{kind:10} {name:35} {rate:9,.0f} env-steps/s [{low:,.0f}–{high:,.0f}]"
-            if name.startswith("ours"):
-                line += f"  {rate / middle['mpe2']:.0f} × mpe2"
-                line += f"  {rate / best:.1f} × the faster VMAS" if best else ""
-            print(line)
+        report(kind, rates(kind))
