@@ -91,12 +91,12 @@ ON_NAVIGATION = MAPPOConfig(  # what suits 25 steps without a place to reach (no
 )
 
 ON_ANY_SWARM = MAPPOConfig(  # what suits a distribution of tasks, a row a drone
-    iterations=125,
+    iterations=75,
     num_envs=22,
     minibatches=12,
-    learning_rate=3e-3,
+    learning_rate=5e-3,
     warm_up=4,
-    std_end=0.15,
+    std_end=0.2,
     std_until=1.0,
     hidden_actor=32,
     hidden_critic=32,
@@ -106,7 +106,7 @@ ON_ANY_SWARM = MAPPOConfig(  # what suits a distribution of tasks, a row a drone
     multiplier_growth=0.3,
     rehearsed=0,
     trace=0.95,
-    tighten=0.05,
+    tighten=0.09,
     eval_every=25,
     eval_episodes=400,
 )
