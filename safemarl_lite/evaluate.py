@@ -126,14 +126,14 @@ def rollout(act: Act, env, seed: int | None = None, record: bool = False) -> dic
 def fly(
     act: Act, task, episodes: int, seed: int, wave: int = 250, turn: tuple[int, int] = (0, 1)
 ) -> dict[int, dict[str, np.ndarray]]:
-    """Episodes of `task`, at most `wave` at a time, two waves at least → number of wave: rollout.
+    """Episodes of `task` in an even number of waves of at most `wave` → number of wave: rollout.
 
     With `turn` = (k, n) only every n-th wave from k on: n processes share the flights, and the
     numbers stay the same.
     """
     if episodes < 2:
         raise ValueError(f"episodes must be at least 2, got {episodes}")
-    wave = min(wave, (episodes + 1) // 2)
+    wave = -(-episodes // (2 * -(-episodes // (2 * wave))))
     count = -(-episodes // wave)
     waves, seeds = {}, np.random.SeedSequence(seed, spawn_key=HELD_OUT).spawn(count)
     for k in range(turn[0], count, turn[1]):

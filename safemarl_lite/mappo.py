@@ -50,7 +50,7 @@ class MAPPOConfig:
     clip: Positive = 0.2
     trace: Share = 0.9  # GAE
     std_start: Positive = 0.5  # of the Gaussian exploration, falls linearly to `std_end`
-    std_end: Positive = 0.3
+    std_end: Positive = 0.2
     std_until: Positive = 0.7  # share of the iterations after which it stays there
     hidden_actor: Count = 64
     hidden_critic: Count = 64
@@ -63,12 +63,10 @@ class MAPPOConfig:
     violation_cap: Above = 0.1
     hold: Natural = 60  # iterations after which λ moves at the latest, and before them
     skill: Share = 0.8  # in batches of which this share arrives: first the swarm learns to fly
-    rehearsed: Natural = (
-        64  # newest starts of violating episodes that are flown again, in each half
-    )
+    rehearsed: Natural = 32  # newest starts of violating episodes, in each half, to fly again
     tighten: Amount = 0.098  # the learner aims at τ − tighten
-    eval_every: Count = 20
-    eval_episodes: Several = 400
+    eval_every: Count = 10
+    eval_episodes: Several = 800
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -93,12 +91,12 @@ ON_NAVIGATION = MAPPOConfig(  # what suits 25 steps without a place to reach (no
 )
 
 ON_ANY_SWARM = MAPPOConfig(  # what suits a distribution of tasks, a row a drone
-    iterations=125,
+    iterations=75,
     num_envs=22,
     minibatches=12,
-    learning_rate=3e-3,
+    learning_rate=5e-3,
     warm_up=4,
-    std_end=0.15,
+    std_end=0.2,
     std_until=1.0,
     hidden_actor=32,
     hidden_critic=32,
@@ -108,7 +106,7 @@ ON_ANY_SWARM = MAPPOConfig(  # what suits a distribution of tasks, a row a drone
     multiplier_growth=0.3,
     rehearsed=0,
     trace=0.95,
-    tighten=0.05,
+    tighten=0.09,
     eval_every=25,
     eval_episodes=400,
 )

@@ -166,13 +166,15 @@ def test_a_stochastic_policy_is_stochastic(actions):
 def test_the_reward_is_the_way_that_is_made_and_its_sign():
     with SwarmVectorEnv(SwarmTask(n_obstacles=0), 1, 0, autoreset=False) as env:
         env.reset(seed=0)
-        away = env.seen.remaining.copy()
-        way = env.places - env.positions
+
+        def left():
+            return np.linalg.norm(env.positions - env.places, axis=-1)
+
+        before, way = left(), env.places - env.positions
         actions = way / np.abs(way).max(-1, keepdims=True)
         rewards = sum(env.step(actions).rewards for _ in range(5))
-        assert (rewards > 0).all() and np.allclose(rewards, away - env.seen.remaining)
-        back = sum(env.step(-actions).rewards for _ in range(15))
-        assert (back < 0).all()
+        assert (rewards > 0).all() and np.allclose(rewards, before - left())
+        assert (sum(env.step(-actions).rewards for _ in range(15)) < 0).all()
 
 
 def test_actions_beyond_one_are_those_of_one():

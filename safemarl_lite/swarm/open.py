@@ -40,7 +40,7 @@ class OpenTask(SwarmTask):
 
     entry_bonus: Amount = 4.0  # type: ignore[misc]
     arrival_bonus: Amount = 10.0
-    margin: Positive = 0.2  # m, towards drones
+    margin: Positive = 0.25  # m, towards drones
     obstacle_margin: Positive = 0.6  # m
     n_neighbours: Natural = 5
     n_obstacles_seen: Natural = 3

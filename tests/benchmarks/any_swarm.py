@@ -158,7 +158,7 @@ class Queue(OpenVectorEnv):
         self.flights, self.given, self.flight = flights, 0, np.zeros(num_envs, int)
         super().__init__(task, num_envs, 0)
 
-    def _start(self, swarms):
+    def _draw(self, swarms):
         self.ended_at = self.positions.copy()
         self.flight[swarms] = self.given + np.arange(len(swarms))
         self.given += len(swarms)
@@ -167,7 +167,6 @@ class Queue(OpenVectorEnv):
             now = getattr(self, name)
             now[swarms] = np.broadcast_to(x, (self.flights, *now.shape[1:]))[at]
         self.velocities[swarms], self.steps[swarms] = 0, 0
-        self._place(swarms)
 
 
 def fly(make, task, flights, seed=SEED):
