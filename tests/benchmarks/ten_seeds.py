@@ -5,7 +5,7 @@
 The seeds 2001 to 2010 were fixed before the settings were final, and no setting was tuned on them.
 Each run is `train swarm --seed …` with its certificate of 2,000 held-out flights, and goes to a
 folder of its own, so that a stopped series goes on. Prints a row a seed and writes those that are
-done into `figures/05_ten_seeds.json` and `.csv`; on two idle cores about a minute and a quarter each.
+done into `figures/05_ten_seeds.json` and `.csv`; about 210 s of CPU time each.
 """
 
 import argparse
