@@ -53,20 +53,24 @@ def test_what_is_finished_is_kept_and_a_failure_stops_no_other(tmp_path):
     assert (planned[0].folder / "result.json").stat().st_mtime_ns == written
 
 
+def holds(process, folder):
+    """Whether a process, a folder of /proc, has a file in `folder` open just now."""
+    try:
+        return any(str(folder) in os.readlink(x) for x in (process / "fd").iterdir())
+    except OSError:  # it closed one while we looked, or is gone
+        return False
+
+
 def kill_one(folder, found):
     """Kill the process that trains in `folder`, once it has saved something."""
     while not (folder / "last.pt").is_file():
         time.sleep(0.05)
-    time.sleep(0.3)
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            files = {os.readlink(x) for x in (path / "fd").iterdir()}
-        except OSError:
-            continue
-        if any(str(folder) in name for name in files) and int(path.name) != os.getpid():
-            os.kill(int(path.name), signal.SIGKILL)
-            found.append(int(path.name))
-            return
+    while not found and not (folder / "result.json").is_file():
+        for process in Path("/proc").glob("[0-9]*"):
+            if int(process.name) != os.getpid() and holds(process, folder):
+                os.kill(int(process.name), signal.SIGKILL)
+                found.append(int(process.name))
+                break
 
 
 LONG = {**SMALL, "iterations": 150}
