@@ -80,7 +80,7 @@ LONG = {**SMALL, "iterations": 150}
 def test_a_killed_process_costs_only_what_it_had_not_saved(tmp_path, capfd):
     planned = plan(TASK, MAPPOConfig(**LONG), range(2), tmp_path, episodes=4)
     killed = []
-    killer = threading.Thread(target=kill_one, args=(planned[0].folder, killed))
+    killer = threading.Thread(target=kill_one, args=(planned[0].folder, killed), daemon=True)
     killer.start()
     results = sweep(planned, jobs=2)
     killer.join()
@@ -103,7 +103,7 @@ from safemarl_lite.mappo import MAPPOConfig
 from safemarl_lite.sweep import plan, sweep
 ray.init(num_cpus=2, include_dashboard=False)
 planned, killed = plan(TASK, MAPPOConfig(**LONG), range(2), sys.argv[1], episodes=4), []
-killer = threading.Thread(target=kill_one, args=(planned[0].folder, killed))
+killer = threading.Thread(target=kill_one, args=(planned[0].folder, killed), daemon=True)
 killer.start()
 results = sweep(planned, 2, backend="ray")
 killer.join()
