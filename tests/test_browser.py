@@ -411,8 +411,9 @@ def lab(tmp_path_factory):
     book = nbformat.v4.new_notebook(cells=[cell], metadata=kernel)
     nbformat.write(book, home / "fresh.ipynb")
     NotebookClient(book, timeout=300, resources={"metadata": {"path": str(ROOT)}}).execute()
-    nbformat.write(book, home / "stranger.ipynb")  # executed elsewhere: not trusted
     nbformat.write(book, home / "trusted.ipynb")
+    book.cells.append(nbformat.v4.new_markdown_cell("From a stranger: not signed."))
+    nbformat.write(book, home / "stranger.ipynb")
     env = os.environ | {"JUPYTER_CONFIG_DIR": str(home / "config"), "PYTHONPATH": str(ROOT)}
     env |= {"JUPYTER_DATA_DIR": str(home / "data"), "HOME": str(home)}
     jupyter = Path(sys.executable).with_name("jupyter")
@@ -423,7 +424,7 @@ def lab(tmp_path_factory):
     words = ["--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root"]
     words += ["--IdentityProvider.token=", "--ServerApp.password=", f"--ServerApp.root_dir={home}"]
     server = subprocess.Popen([jupyter, "lab", *words], env=env, stderr=subprocess.DEVNULL)
-    yield f"http://127.0.0.1:{port}/lab/tree/"
+    yield f"http://127.0.0.1:{port}/lab/workspaces/{{0}}/tree/{{0}}.ipynb?reset".format
     server.terminate()
     server.wait(30)
 
@@ -444,7 +445,7 @@ def at_home(chromium, address):
 
 
 def test_in_jupyterlab_with_a_kernel_it_is_dragged(chromium, lab):
-    page = at_home(chromium, lab + "fresh.ipynb")
+    page = at_home(chromium, lab("fresh"))
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
     page.locator("iframe[data-still]").wait_for(timeout=120_000)
@@ -461,13 +462,13 @@ def test_in_jupyterlab_with_a_kernel_it_is_dragged(chromium, lab):
 
 
 def test_opened_again_without_a_kernel_it_is_alive_if_trusted_and_a_still_if_not(chromium, lab):
-    page = at_home(chromium, lab + "trusted.ipynb")
+    page = at_home(chromium, lab("trusted"))
     page.locator("iframe[data-still]").wait_for(timeout=60_000)
     frame = page.locator("iframe[data-still]").element_handle().content_frame()
     frame.wait_for_function("window.scene")
     assert page.locator(".jp-OutputArea img").first.is_hidden()
     page.context.close()
-    page = at_home(chromium, lab + "stranger.ipynb")
+    page = at_home(chromium, lab("stranger"))
     still = page.locator(".jp-OutputArea img").first
     still.wait_for(timeout=60_000)
     assert still.is_visible() and page.locator("iframe[data-still]").count() == 0

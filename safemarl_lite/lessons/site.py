@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 MATH = re.compile(r"(?s)<(code|pre)\b.*?</\1>|\$\$(.+?)\$\$|\$([^$\n]+?)\$")
 STYLE = """<style>nav.site{display:flex;gap:1.5em;justify-content:center;padding:14px;
 font:15px system-ui}nav.site a{color:#0072B2}
-math{font-size:1.12em}math[display=block]{margin:.6em 0}main{max-width:1000px;margin:auto}</style>"""
+math{font-size:1.12em}math[display=block]{margin:.6em 0}
+main{max-width:1000px;margin:auto}</style>"""
 
 
 def with_mathml(text: str) -> str:
