@@ -484,7 +484,7 @@ def test_opened_again_without_a_kernel_it_is_alive_if_trusted_and_a_still_if_not
 
 def test_the_site_needs_no_network(chromium, tmp_path):
     pytest.importorskip("latex2mathml", reason="pip install safemarl_lite[site]")
-    words = [sys.executable, "-m", "safemarl_lite.lessons.site", "--out", tmp_path]
+    words = [sys.executable, ROOT / "tests/benchmarks/make_site.py", "--out", tmp_path]
     subprocess.run(words, check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
     context, asked = chromium.new_context(), []
     context.set_offline(True)
