@@ -95,7 +95,7 @@ class Sweep(Generic[T, C]):
     episodes: Several = 2000
     backend: Literal["processes", "ray"] = "processes"
     address: str | None = None
-    """Of a Ray cluster; without it --backend ray starts one here."""
+    """Of a running Ray cluster; without it --backend ray takes the one that Ray finds."""
 
     def __call__(self) -> None:
         from .sweep import plan, sweep

@@ -9,7 +9,6 @@ worker. The folders must lie where every machine of the cluster sees them.
 """
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -113,29 +112,27 @@ def sweep(
 ) -> dict[Path, dict[str, Any]]:
     """Finish all runs, `jobs` at a time → folder: its result, or {"error": one line}.
 
-    backend "ray": on the cluster at `address`, or on one that is started here, on loopback.
+    backend "ray": on the running cluster at `address`, or the one that Ray finds by itself.
     """
     from joblib import Parallel, delayed, parallel_config
 
     settings, work = {"backend": "threading"}, partial(in_own_process, threads=threads)
     if backend == "ray":
-        settings, work = _ray(jobs, address), partial(finish, threads=threads)
+        settings, work = _ray(address), partial(finish, threads=threads)
     with parallel_config(**settings):
         results = Parallel(jobs, batch_size=1)(delayed(outcome)(work, run) for run in planned)
     return {run.folder: result for run, result in zip(planned, results, strict=True)}
 
 
-def _ray(jobs, address):
-    """Connect to Ray → joblib's settings; a killed worker starts again with its run."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+def _ray(address):
+    """Connect to a running Ray → joblib's settings; a killed worker starts again with its run."""
     try:
         import ray
         from ray.util.joblib import register_ray
     except ImportError:
         raise ImportError("--backend ray needs Ray: pip install ray") from None
     register_ray()
-    here = {"num_cpus": jobs, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-    if not ray.is_initialized():
-        ray.init(**({"address": address} if address else here))
+    if not ray.is_initialized():  # never starts one: Ray's own ports are open to the network
+        ray.init(address=address or "auto")
     retry = {"max_restarts": ATTEMPTS - 1, "max_task_retries": ATTEMPTS - 1}
     return {"backend": "ray", "ray_remote_args": retry}

@@ -15,10 +15,8 @@ import time
 from html import unescape
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
-from nbclient import NotebookClient
 
 from safemarl_lite import cmdp
 from safemarl_lite.lagrangian import Multipliers
@@ -401,18 +399,27 @@ def test_every_live_picture_has_its_still():
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     """JupyterLab on loopback, in a folder with one small notebook that shows one live picture."""
-    home = tmp_path_factory.mktemp("lab")
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    home, shown = tmp_path_factory.mktemp("lab"), []
+    with pytest.MonkeyPatch.context() as patch:  # what a kernel would have displayed
+        patch.setattr(player, "display", lambda data, raw, metadata=None: shown.append(
+            {"output_type": "display_data", "data": data, "metadata": metadata or {}}))  # fmt: skip
+        player.show("front", scenes.front(), "01_front", "a front that is dragged")
     source = (
         "from safemarl_lite.lessons import player, scenes\n"
         'player.show("front", scenes.front(), "01_front", "a front that is dragged")'
     )
-    cell = nbformat.v4.new_code_cell(source)
-    book = nbformat.v4.new_notebook(cells=[cell], metadata=kernel)
-    nbformat.write(book, home / "fresh.ipynb")
-    NotebookClient(book, timeout=300, resources={"metadata": {"path": str(ROOT)}}).execute()
-    nbformat.write(book, home / "stranger.ipynb")  # executed elsewhere: not trusted
-    nbformat.write(book, home / "trusted.ipynb")
+
+    def write(name, outputs, words):
+        cells = [{"cell_type": "markdown", "id": "a", "metadata": {}, "source": words},
+                 {"cell_type": "code", "id": "b", "metadata": {}, "source": source,
+                  "execution_count": 1 if outputs else None, "outputs": outputs}]  # fmt: skip
+        spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        book = {"cells": cells, "metadata": {"kernelspec": spec}, "nbformat": 4}
+        (home / f"{name}.ipynb").write_text(json.dumps(book | {"nbformat_minor": 5}))
+
+    write("fresh", [], "Not run yet.")
+    write("trusted", shown, "Run here, and signed.")
+    write("stranger", shown, "Run elsewhere: not signed.")
     env = os.environ | {"JUPYTER_CONFIG_DIR": str(home / "config"), "PYTHONPATH": str(ROOT)}
     env |= {"JUPYTER_DATA_DIR": str(home / "data"), "HOME": str(home)}
     jupyter = Path(sys.executable).with_name("jupyter")
@@ -423,7 +430,7 @@ def lab(tmp_path_factory):
     words = ["--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root"]
     words += ["--IdentityProvider.token=", "--ServerApp.password=", f"--ServerApp.root_dir={home}"]
     server = subprocess.Popen([jupyter, "lab", *words], env=env, stderr=subprocess.DEVNULL)
-    yield f"http://127.0.0.1:{port}/lab/tree/"
+    yield f"http://127.0.0.1:{port}/lab/workspaces/{{0}}/tree/{{0}}.ipynb?reset".format
     server.terminate()
     server.wait(30)
 
@@ -444,7 +451,7 @@ def at_home(chromium, address):
 
 
 def test_in_jupyterlab_with_a_kernel_it_is_dragged(chromium, lab):
-    page = at_home(chromium, lab + "fresh.ipynb")
+    page = at_home(chromium, lab("fresh"))
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
     page.locator("iframe[data-still]").wait_for(timeout=120_000)
@@ -461,13 +468,13 @@ def test_in_jupyterlab_with_a_kernel_it_is_dragged(chromium, lab):
 
 
 def test_opened_again_without_a_kernel_it_is_alive_if_trusted_and_a_still_if_not(chromium, lab):
-    page = at_home(chromium, lab + "trusted.ipynb")
+    page = at_home(chromium, lab("trusted"))
     page.locator("iframe[data-still]").wait_for(timeout=60_000)
     frame = page.locator("iframe[data-still]").element_handle().content_frame()
     frame.wait_for_function("window.scene")
     assert page.locator(".jp-OutputArea img").first.is_hidden()
     page.context.close()
-    page = at_home(chromium, lab + "stranger.ipynb")
+    page = at_home(chromium, lab("stranger"))
     still = page.locator(".jp-OutputArea img").first
     still.wait_for(timeout=60_000)
     assert still.is_visible() and page.locator("iframe[data-still]").count() == 0
@@ -477,7 +484,7 @@ def test_opened_again_without_a_kernel_it_is_alive_if_trusted_and_a_still_if_not
 
 def test_the_site_needs_no_network(chromium, tmp_path):
     pytest.importorskip("latex2mathml", reason="pip install safemarl_lite[site]")
-    words = [sys.executable, "-m", "safemarl_lite.lessons.site", "--out", tmp_path]
+    words = [sys.executable, ROOT / "tests/benchmarks/make_site.py", "--out", tmp_path]
     subprocess.run(words, check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
     context, asked = chromium.new_context(), []
     context.set_offline(True)

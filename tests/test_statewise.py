@@ -42,6 +42,13 @@ def test_brute_force_and_nonlinear_programming_agree_below_the_dual(few):
             assert dual == pytest.approx(found.exact.J_r, abs=1e-6)
 
 
+def test_the_feasible_set_is_not_convex_in_the_occupancy(few):
+    over, off = oracles.chords(courier())
+    assert 1e-4 < over.max() < 0.01 and (over > 1e-6).mean() > 0.02
+    assert np.abs(off).max() < 1e-9  # the control: a budget in expectation is linear there
+    assert max(oracles.chords(cmdp)[0].max() for cmdp in few[:3]) > 1e-4
+
+
 def test_the_dual_is_the_lagrangians_maximum_over_deterministic_policies(few):
     """Strong duality of the mixture's programme, and no stationary policy beats its maximum."""
     rng = np.random.default_rng(0)

@@ -72,6 +72,34 @@ def brute_force(cmdp):
     return best
 
 
+def chords(cmdp, draws=3000):
+    """Mixtures of the occupancies of two policies on the edge of the feasible set: how far over τ
+    the largest V^c(s) of each mixture's policy is, and its J_c less the mean of the two, (K,)."""
+    rng, S, τ = np.random.default_rng(0), len(cmdp.start), cmdp.thresholds[0]
+    kept, broken = rng.random((2, draws, S))
+    kept[rng.random((draws, S)) < 0.3] = 0  # corners and sides as well
+
+    def worst(first):
+        return grid_values(cmdp, first)[1].max(1)
+
+    fits = (worst(kept) <= τ) & (worst(broken) > τ)
+    kept, broken = kept[fits], broken[fits]
+    for _ in range(40):
+        inside = worst((kept + broken) / 2)[:, None] <= τ
+        kept, broken = (np.where(inside == x, (kept + broken) / 2, y)
+                        for x, y in ((True, kept), (False, broken)))  # fmt: skip
+    policies = np.stack([kept, 1 - kept], -1)
+    ahead = np.eye(S) - cmdp.discount * np.einsum("ksa,sat->kst", policies, cmdp.transition)
+    x = (cmdp.start @ np.linalg.inv(ahead))[..., None] * policies
+    i, j = rng.integers(0, len(x), (2, draws))
+    w = rng.random((draws, 1, 1))
+    mixed = w * x[i] + (1 - w) * x[j]
+    first = (mixed / mixed.sum(2, keepdims=True))[..., 0]
+    cost = (x * cmdp.costs[0]).sum((1, 2))
+    mean = w[:, 0, 0] * cost[i] + (1 - w[:, 0, 0]) * cost[j]
+    return worst(first) - τ, grid_values(cmdp, first)[1] @ cmdp.start - mean
+
+
 def nonlinear(cmdp, starts=8):
     """The same by sequential quadratic programming, from several starts, with exact gradients."""
     (S, A), τ, rng = cmdp.reward.shape, cmdp.thresholds[0], np.random.default_rng(0)

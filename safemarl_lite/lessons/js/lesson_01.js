@@ -285,7 +285,7 @@ scenes.front = (data) => {
 function tally(ctx, { x, y, w }, flights, τ, at) {
   if (!at) return;
   const scale = (w - 8) / 2;
-  write(ctx, "bars: discounted steps that each drone spends in the air in a cell", x, y, { colour: shade.soft, size: 11.5 });
+  write(ctx, "bars: discounted steps in the air, in each cell", x, y, { colour: shade.soft, size: 11.5 });
   write(ctx, `flight ${(flights.flown + 1).toLocaleString("en")}: near misses ${flights.misses}`, x, y + 22, { size: 13, colour: flights.misses ? shade.cost : shade.ink });
   const text = flights.flown ? `mean of ${flights.flown.toLocaleString("en")} flight${flights.flown > 1 ? "s" : ""} ${fixed(flights.mean())} (discounted)` : "";
   write(ctx, text, x, y + 86, { size: 13 });

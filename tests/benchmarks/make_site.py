@@ -1,4 +1,4 @@
-"""The executed lessons as a static site without a network: `python -m safemarl_lite.lessons.site`.
+"""The executed lessons as a static site without a network: `tests/benchmarks/make_site.py`.
 
 nbconvert renders the pages; formulas become MathML while it does (browsers draw it without any
 script), live pictures travel in their cells' outputs, links lead from page to page.
