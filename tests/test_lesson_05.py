@@ -135,6 +135,67 @@ def test_the_shipped_policys_certificate():
     assert whole["discounted_cost"]["upper99"] > 3 * cost["upper99"]  # more flights, larger bound
 
 
+def test_any_swarm_flies_as_the_page_says():
+    for n in ANY["drawn"]["learned"]:
+        row = {name: found[n] for name, found in ANY["drawn"].items()}
+        for part in ("moving", "still"):
+            found = {x: any_swarm.share(row[x], part, "clean") for x in any_swarm.PILOTS}
+            assert all(found["learned"][0] > found[x][2] for x in ("straight", "pilot")), (n, part)
+        shares = [any_swarm.share(row["learned"], "moving", x)[0] for x in any_swarm.SHARES]
+        other = [any_swarm.share(row["cbf-qp"], "moving", x)[0] for x in any_swarm.SHARES]
+        assert shares[0] > other[0] and shares[1] > other[1]
+
+
+def test_shares_of_a_part_are_what_is_left_of_the_whole():
+    row = {
+        "all": {"flights": 10, "clean": [0.9, 0, 1]},
+        "moving": {"flights": 4, "clean": [0.75, 0, 1]},
+    }
+    assert any_swarm.share(row, "still", "clean")[0] == 1 and 3 + 6 == 9
+    assert any_swarm.share(row, "all", "clean")[0] == 0.9
+    middle, low, high = any_swarm.share(row, "moving", "clean")
+    assert low < middle == 0.75 < high
+    p = np.linspace(0, 1, 11)
+    assert np.allclose(1.01 - 10.0 ** -any_swarm.stretched(p), p)
+
+
+def test_ways_to_add_up_bodies_are_what_they_are_called(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tests/benchmarks")
+    module, task = importlib.import_module("pooling"), SwarmTasks(n_drones=6, moving=1.0)
+    with task.vector_env(3, 0) as env:
+        views, state = (torch.as_tensor(x, dtype=torch.float32) for x in env.reset())
+    state = state.reshape(3, 6, 3)[:, :1].reshape(3, 3)
+    torch.manual_seed(0)
+    right = SwarmCritic(5, 3, 2)
+    lonely, bodies = views.clone(), views[..., 8:].unflatten(-1, (8, 30))
+    lonely[..., 8:].unflatten(-1, (8, 30))[..., 0] = 0  # every gate
+    assert (bodies[..., 0] > 0).any()
+    for pool in ("nothing", "mean", "sum", "attention"):
+        critic = module.Pooled(pool, 5, 3, 2)
+        critic.load_state_dict(right.state_dict(), strict=False)
+        mixed = torch.cat(
+            [views[..., :8], bodies[..., [4, 2, 0, 1, 3, 7, 5, 6], :].flatten(-2)], -1
+        )
+        assert torch.allclose(critic(views, state), critic(mixed, state), atol=1e-5)
+        same = torch.allclose(critic(views, state), right(views, state), atol=1e-5)
+        assert same == (pool == "sum")
+        assert torch.allclose(critic(lonely, state), right(lonely, state), atol=1e-4)
+
+
+def test_the_table_of_any_swarm_is_what_its_command_writes(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tests/benchmarks")
+    module = importlib.import_module("any_swarm")
+    try:
+        assert [int(n) for n in ANY["drawn"]["learned"]] == list(module.SIZES)
+        assert ANY["drawn"].keys() == any_swarm.PILOTS.keys()
+        assert list(ANY["beyond"]["learned"]) == list(module.BEYOND)
+        rows = ANY["rows"]["learned"]
+        assert list(rows) == [x for group in module.ROWS.values() for x in group]
+        assert rows.keys() == {x for group in ("N", "task") for x in BROKEN[group]}
+    finally:
+        del sys.modules["any_swarm"]
+
+
 def test_the_specialist_breaks_where_the_page_says_so():
     assert BROKEN["N"]["5 drones, as trained"]["success"] > 0.99  # the control
     assert BROKEN["N"]["5 drones, as trained"]["violations"] < 0.01
