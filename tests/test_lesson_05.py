@@ -137,13 +137,15 @@ def test_the_shipped_policys_certificate():
 
 def test_any_swarm_flies_as_the_page_says():
     for n in ANY["drawn"]["learned"]:
-        row = {name: found[n] for name, found in ANY["drawn"].items()}
-        for part in ("moving", "still"):
-            found = {x: any_swarm.share(row[x], part, "clean") for x in any_swarm.PILOTS}
-            assert all(found["learned"][0] > found[x][2] for x in ("straight", "pilot")), (n, part)
-        shares = [any_swarm.share(row["learned"], "moving", x)[0] for x in any_swarm.SHARES]
-        other = [any_swarm.share(row["cbf-qp"], "moving", x)[0] for x in any_swarm.SHARES]
-        assert shares[0] > other[0] and shares[1] > other[1]
+        row = {name: ANY["drawn"][name][n] for name in any_swarm.PILOTS}
+        clean, success = (
+            {name: any_swarm.share(row[name], "moving", x) for name in row}
+            for x in any_swarm.SHARES
+        )
+        for name in ("straight", "pilot", "cbf-qp"):
+            assert clean["learned"][0] > clean[name][0], (n, name)
+            assert success["learned"][0] >= success[name][0], (n, name)
+        assert clean["learned"][1] > clean["straight"][2]  # bands apart
 
 
 def test_shares_of_a_part_are_what_is_left_of_the_whole():
@@ -187,7 +189,7 @@ def test_the_table_of_any_swarm_is_what_its_command_writes(monkeypatch):
     module = importlib.import_module("any_swarm")
     try:
         assert [int(n) for n in ANY["drawn"]["learned"]] == list(module.SIZES)
-        assert ANY["drawn"].keys() == any_swarm.PILOTS.keys()
+        assert ANY["drawn"].keys() >= any_swarm.PILOTS.keys()
         assert list(ANY["beyond"]["learned"]) == list(module.BEYOND)
         rows = ANY["rows"]["learned"]
         assert list(rows) == [x for group in module.ROWS.values() for x in group]
