@@ -114,8 +114,7 @@ QUOTED = {
         "77.8 %": lambda: drawn("pilot", 128),
         "128": lambda: 128,
         "77.5 %": lambda: drawn("cbf-qp", 5),
-        "43.9 %": lambda: drawn("cbf-qp", 16),
-        "16": lambda: 16,
+        "40.0 %": lambda: drawn("cbf-qp", 128),
         "21.4 %": lambda: drawn("straight", 5),
     },
     "swarm-37": {

@@ -137,9 +137,10 @@ QUOTED = {
         "2,000": flights,
     },
     "train-21": {
+        "99.2 %": lambda: read("05_seeds")["scripted pilot"]["success_rate"],
         "99 %": lambda: LEVEL,
         "2,000": flights,
-        "100": lambda: float(re.search(r"else (\d+),", SOURCE["train-live"])[1]),
+        "100": lambda: float(re.search(r"2000 if TRAIN else (\d+)", SOURCE["train-live"])[1]),
         "32": lambda: float(re.search(r"num_envs=(\d+)", SOURCE["train-live"])[1]),
         "0.024": lambda: min(ten("upper99")),
         "0.067": lambda: max(ten("upper99")),
@@ -153,6 +154,7 @@ QUOTED = {
         "59 %": lambda: broken("8 drones, goal grown", "violations", "N"),
         "50 %": lambda: broken("start and target exchanged", "success", "task"),
         "7 %": lambda: broken("obstacles on both sides", "violations", "task"),
+        "6.5": lambda: trained()["task"]["apart"],
         "97.5 %": lambda: other("5 drones, as trained", "clean", "rows"),
         "88.0 %": lambda: other("8 obstacles", "clean", "rows"),
         "0 %": lambda: other("goal radius 1.6 m", "success", "rows"),
@@ -163,7 +165,7 @@ QUOTED = {
         "94 %": lambda: other("20 drones, goal grown, farther", "clean", "rows"),
         "1.6": lambda: 1.6,  # given
         "0.6": lambda: 0.6,  # given
-        "14": lambda: 14,  # given
+        "−14": lambda: -14,  # given
         "10": lambda: 10,  # given
     },
     "any-ask": {
@@ -200,9 +202,11 @@ QUOTED = {
         "95.9 %": lambda: drawn("pilot", 5, "clean", "moving"),
         "77.8 %": lambda: drawn("pilot", 128, "clean", "moving"),
         "77.5 %": lambda: drawn("cbf-qp", 5, "clean", "moving"),
-        "43.9 %": lambda: drawn("cbf-qp", 16, "clean", "moving"),
-        "99.9 %": lambda: agent("learned", 128),
+        "40.0 %": lambda: drawn("cbf-qp", 128, "clean", "moving"),
+        "99.99 %": lambda: agent("learned", 8),
+        "99.95 %": lambda: agent("learned", 128),
         "94.2 %": lambda: agent("cbf-qp", 8),
+        "93.0 %": lambda: agent("cbf-qp", 128),
         "99 %": lambda: 0.99,  # given
         "91 %": lambda: 0.91,  # given
         "57 %": lambda: 0.57,  # given
@@ -215,6 +219,22 @@ QUOTED = {
     "any-beyond-text": {
         "13": lambda: trained()["task"]["n_drones"],
         "64": lambda: float(re.search(r"n_drones=(\d+)", SOURCE["any-flight"])[1]),
+        "100 %": lambda: other("obstacles at 1.5 to 3 m/s", "clean"),
+        "99.5 %": lambda: other("drones of 0.6 to 0.66 kg", "clean"),
+        "98.5 %": lambda: other("drones of 0.6 to 0.66 kg", "success"),
+        "1.5": lambda: 1.5,  # given
+        "0.6": lambda: 0.6,  # given
+        "0.66": lambda: 0.66,  # given
+        "0.5": lambda: 0.5,  # given
+        "2.9": lambda: 2.9,  # given
+        "3.2": lambda: 3.2,  # given
+        "0.02": lambda: pooled("nothing", 1),
+        "0.32": lambda: pooled("mean", 1),
+        "0.26": lambda: pooled("attention", 1),
+        "0.51": lambda: pooled("sum", 1),
+        "0.72": lambda: pooled("nothing", 0),
+        "0.79": lambda: pooled("mean", 0),
+        "0.62": lambda: pooled("sum", 0),
     },
     "train-26": {
         "80": lambda: CONFIG.eval_episodes / 10,
