@@ -146,6 +146,7 @@ def test_any_swarm_flies_as_the_page_says():
             assert clean["learned"][0] > clean[name][0], (n, name)
             assert success["learned"][0] >= success[name][0], (n, name)
         assert clean["learned"][1] > clean["straight"][2]  # bands apart
+        assert (ANY["drawn"]["learned"][n]["all"]["upper99"] <= 0.1) == (n == "8")
 
 
 def test_shares_of_a_part_are_what_is_left_of_the_whole():

@@ -38,7 +38,7 @@ def share(row, part, name):
 
 def show_sizes(table, panels, pilots=tuple(PILOTS)):
     """Display shares against the number of drones; panels: (name in SHARES, part, title), …"""
-    fig, axes = plt.subplots(1, len(panels), figsize=(3 + 3 * len(panels), 3.4), sharey=True)
+    fig, axes = plt.subplots(1, len(panels), figsize=(2.6 + 3.4 * len(panels), 3.6), sharey=True)
     sizes, (first, *_) = [int(n) for n in table["drawn"]["learned"]], np.atleast_1d(axes)
     for axis, (name, part, title) in zip(np.atleast_1d(axes), panels, strict=True):
         for k, pilot in enumerate(pilots):
@@ -72,7 +72,7 @@ def show_moments(policy, seed, moments=(0.15, 0.5, 0.8)):
         drift, goal = env.drift[0], drawn_task(env)
     path, last = flown["positions"][:, 0], int(flown["length"][0])
     there = flown["obstacles"][0, :, 2] < AWAY
-    fig = plt.figure(figsize=(11, 4.2), layout="none")
+    fig = plt.figure(figsize=(11, 3.4), layout="none")
     for k, step in enumerate(int(x * last) for x in moments):
         axis = fig.add_axes((k / 3, 0, 0.33, 0.92), projection="3d")
         balls = flown["obstacles"][0] - (last - step) * task.dt * drift

@@ -215,6 +215,11 @@ QUOTED = {
         "97.2 %": lambda: drawn("by hand", 32, "clean", "moving"),
         "96.2 %": lambda: drawn("by hand", 64, "clean", "moving"),
         "0.011": lambda: read("any_swarm")["drawn"]["learned"]["8"]["all"]["upper99"],
+        "0.093": lambda: json.loads((ROOT / "figures/runs/swarm_any/result.json").read_text())[
+            "discounted_cost"
+        ]["upper99"],
+        "0.009": lambda: read("any_swarm")["drawn"]["learned"]["5"]["all"]["cost"],
+        "0.1": lambda: TASK.threshold,
     },
     "any-beyond-text": {
         "13": lambda: trained()["task"]["n_drones"],
