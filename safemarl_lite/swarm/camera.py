@@ -48,10 +48,7 @@ def looks(task: SwarmTask, client: int) -> dict[str, int]:
 
 
 def picture(swarm, width: int = 480, height: int = 320) -> np.ndarray:
-    """The first swarm of a `SwarmVectorEnv` from the side, (height, width, 3) uint8.
-
-    Drawn at twice the size and averaged, so that edges are smooth.
-    """
+    """The first swarm of a `SwarmVectorEnv` from the side, (height, width, 3) uint8, smoothed."""
     task, client = swarm.task, swarm.client
     start, target = np.array(task.start), np.array(task.target)
     along = (target - start) / task.distance
@@ -61,7 +58,6 @@ def picture(swarm, width: int = 480, height: int = 320) -> np.ndarray:
     seen = bullet.computeViewMatrix(eye.tolist(), middle.tolist(), [0, 0, 1])
     lens = bullet.computeProjectionMatrixFOV(41, width / height, 0.1, 10 * task.distance)
     light = {"shadow": 0, "lightDirection": [-6, 4, 20], "renderer": bullet.ER_TINY_RENDERER}
-    size = 2 * width, 2 * height
-    shot = bullet.getCameraImage(*size, seen, lens, physicsClientId=client, **light)
-    fine = np.reshape(shot[2], (height, 2, width, 2, 4))[..., :3]
+    shot = bullet.getCameraImage(2 * width, 2 * height, seen, lens, physicsClientId=client, **light)
+    fine = np.reshape(shot[2], (height, 2, width, 2, 4))[..., :3]  # drawn at twice the size
     return fine.mean((1, 3)).astype(np.uint8)
