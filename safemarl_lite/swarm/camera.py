@@ -38,7 +38,7 @@ def looks(task: SwarmTask, client: int) -> dict[str, int]:
         for ring in ((c, s, 0), (c, 0, s), (0, c, s)):
             at = np.add(task.target, ring).tolist()
             bullet.createMultiBody(0, -1, dot, at, physicsClientId=client)
-    half, (x, y, _) = 0.5 * task.distance + 3, np.add(task.start, task.target) / 2
+    x, y, half = *(np.add(task.start, task.target) / 2)[:2], 0.5 * task.distance + 3
     ground = shape(box, GREY, halfExtents=[half, half, 0.01], visualFramePosition=[x, y, -0.02])
     return {
         "drone": drone,
@@ -59,5 +59,4 @@ def picture(swarm, width: int = 480, height: int = 320) -> np.ndarray:
     lens = bullet.computeProjectionMatrixFOV(41, width / height, 0.1, 10 * task.distance)
     light = {"shadow": 0, "lightDirection": [-6, 4, 20], "renderer": bullet.ER_TINY_RENDERER}
     shot = bullet.getCameraImage(2 * width, 2 * height, seen, lens, physicsClientId=client, **light)
-    fine = np.reshape(shot[2], (height, 2, width, 2, 4))[..., :3]  # drawn at twice the size
-    return fine.mean((1, 3)).astype(np.uint8)
+    return np.reshape(shot[2], (height, 2, width, 2, 4))[..., :3].mean((1, 3)).astype(np.uint8)
