@@ -35,19 +35,10 @@ def looks(task: SwarmTask, client: int) -> dict[str, Any]:
         physicsClientId=client,
     )
     dot = shape(ball, GREEN, radius=0.09)
-<<<<<<< HEAD
     dots = [bullet.createMultiBody(0, -1, dot, physicsClientId=client) for _ in rings()]
     half, (x, y, _) = 60.0, task.start  # wherever a drawn target lies
     if not task.equivariant:
         half, (x, y, _) = 0.5 * task.distance + 3, np.add(task.start, task.target) / 2
-=======
-    for angle in np.linspace(0, 2 * np.pi, 40, endpoint=False):
-        c, s = task.goal_radius * np.cos(angle), task.goal_radius * np.sin(angle)
-        for ring in ((c, s, 0), (c, 0, s), (0, c, s)):
-            at = np.add(task.target, ring).tolist()
-            bullet.createMultiBody(0, -1, dot, at, physicsClientId=client)
-    x, y, half = *(np.add(task.start, task.target) / 2)[:2], 0.5 * task.distance + 3
->>>>>>> 25b3f789dd6755de1515df3bb0d9f7ae39b6ed11
     ground = shape(box, GREY, halfExtents=[half, half, 0.01], visualFramePosition=[x, y, -0.02])
     return {
         "drone": drone,
@@ -64,7 +55,6 @@ def rings() -> list[tuple[float, float, float]]:
 
 
 def picture(swarm, width: int = 480, height: int = 320) -> np.ndarray:
-<<<<<<< HEAD
     """The first swarm of a `SwarmVectorEnv` from the side, (height, width, 3) uint8.
 
     Drawn at twice the size and averaged, so that edges are smooth.
@@ -74,12 +64,6 @@ def picture(swarm, width: int = 480, height: int = 320) -> np.ndarray:
     distance = np.linalg.norm(target - start)
     along = (target - start) / distance
     size = max(distance, 3.5 * swarm.task.start_radius)  # of what is to be seen
-=======
-    """The first swarm of a `SwarmVectorEnv` from the side, (height, width, 3) uint8, smoothed."""
-    task, client = swarm.task, swarm.client
-    start, target = np.array(task.start), np.array(task.target)
-    along = (target - start) / task.distance
->>>>>>> 25b3f789dd6755de1515df3bb0d9f7ae39b6ed11
     side = np.array([along[1], -along[0], 0.0]) if abs(along[2]) < 0.99 else np.array([0, -1.0, 0])
     middle = start + 0.52 * (target - start)
     eye = middle + 1.3 * size * side + [0, 0, 0.4 * size]
@@ -90,9 +74,4 @@ def picture(swarm, width: int = 480, height: int = 320) -> np.ndarray:
     lens = bullet.computeProjectionMatrixFOV(41, width / height, 0.1, 10 * size)
     light = {"shadow": 0, "lightDirection": [-6, 4, 20], "renderer": bullet.ER_TINY_RENDERER}
     shot = bullet.getCameraImage(2 * width, 2 * height, seen, lens, physicsClientId=client, **light)
-<<<<<<< HEAD
-    fine = np.reshape(shot[2], (height, 2, width, 2, 4))[..., :3]
-    return fine.mean((1, 3)).astype(np.uint8)
-=======
     return np.reshape(shot[2], (height, 2, width, 2, 4))[..., :3].mean((1, 3)).astype(np.uint8)
->>>>>>> 25b3f789dd6755de1515df3bb0d9f7ae39b6ed11
