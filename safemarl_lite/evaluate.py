@@ -84,7 +84,9 @@ def episodes_needed(
     return None
 
 
-def rollout(act: Act, env, seed: int | None = None, record: bool = False) -> dict[str, np.ndarray]:
+def rollout(
+    act: Act, env, seed: int | np.random.SeedSequence | None = None, record: bool = False
+) -> dict[str, np.ndarray]:
     """One episode of every environment of `env` (made with autoreset=False) under `act`.
 
     `act` maps observations (E, N, O) to actions. Returns a dict of arrays (E, …): `discounted`
@@ -136,9 +138,10 @@ def fly(
     wave = -(-episodes // (2 * -(-episodes // (2 * wave))))
     count = -(-episodes // wave)
     waves, seeds = {}, np.random.SeedSequence(seed, spawn_key=HELD_OUT).spawn(count)
-    for k in range(turn[0], count, turn[1]):
-        with task.vector_env(min(wave, episodes - k * wave), seeds[k], autoreset=False) as env:
-            waves[k] = rollout(act, env)
+    sizes = {k: min(wave, episodes - k * wave) for k in range(turn[0], count, turn[1])}
+    for size in set(sizes.values()):  # making a world takes as long as flying in it
+        with task.vector_env(size, seeds[0], autoreset=False) as env:
+            waves |= {k: rollout(act, env, seeds[k]) for k in sizes if sizes[k] == size}
     return waves
 
 

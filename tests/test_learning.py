@@ -206,8 +206,10 @@ def test_evaluation_draws_from_no_stream_of_a_training():
 
     class Watched(NavigationTask):
         def vector_env(self, count, seed, **options):
-            drawn.append(tuple(seed.generate_state(4)))
-            return super().vector_env(count, seed, **options)
+            env = super().vector_env(count, seed, **options)
+            reset = env.reset
+            env.reset = lambda seed: [drawn.append(tuple(seed.generate_state(4))), reset(seed)][1]
+            return env
 
     evaluate(lambda views: np.zeros(views.shape[:2], int), Watched(), 4, 3, wave=2)
     assert len(drawn) == 2 and not set(drawn) & set(map(tuple, training))

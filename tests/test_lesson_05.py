@@ -89,22 +89,25 @@ def test_a_few_iterations_learn_to_fly_and_move_the_price():
 def test_the_shipped_policys_certificate():
     result = runs.certify(load(FIGURES / "runs/swarm"), episodes=500, seed=2024)
     cost, often = result["discounted_cost"], result["violation_rate"]["upper99"]
-    assert result["success_rate"] > 0.9 and cost["upper99"] > cost["mean"]
-    assert cost["upper99"] > result["threshold"] > 2 * cost["mean"]  # 500 flights are too few
+    assert result["success_rate"] > 0.99 and result["threshold"] > cost["upper99"] > cost["mean"]
+    assert cost["upper99_bernstein"] > result["threshold"]  # 500 flights are too few without limits
     whole = json.loads((FIGURES / "runs/swarm/result.json").read_text())
-    assert whole["certified"] and whole["episodes"] == 2000  # the control: 2,000 suffice
+    assert whole["certified"] and whole["episodes"] == 2000  # the control: 2,000 suffice for both
+    assert whole["discounted_cost"]["upper99_bernstein"] < result["threshold"]
     assert result["threshold"] / often > 3  # only violations this costly could break the budget
 
 
 def test_the_shipped_policy_breaks_where_the_page_says_so():
-    assert BROKEN["N"]["5 drones, as trained"]["success"] > 0.99  # the control
-    for group, name, low, high in (
-        ("N", "6 drones", 0.3, 0.6), ("N", "8 drones", 0, 0.1), ("task", "no obstacle", 0, 0),
-        ("task", "6 obstacles", 0.99, 1), ("task", "start and target exchanged", 0, 0),
+    for group, name, success, low, high in (
+        ("N", "5 drones, as trained", 0.99, 0, 0.01), ("N", "6 drones", 0.99, 0.03, 0.15),
+        ("N", "8 drones", 0.99, 0.8, 1), ("N", "the same without obstacles", 0.99, 0, 0.05),
+        ("task", "no obstacle", 0.99, 0, 0.01), ("task", "6 obstacles", 0.99, 0, 0.01),
+        ("task", "target (10, 10, 12)", 0.99, 0.9, 1), ("task", "goal radius 1.6 m", 0, 0.8, 1),
+        ("task", "start and target exchanged", 0, 0.99, 1),
     ):  # fmt: skip
-        assert low <= BROKEN[group][name]["success"] <= high
-    assert BROKEN["task"]["no obstacle"]["violations"] == 0
-    assert BROKEN["task"]["start and target exchanged"]["violations"] == 1
+        row = BROKEN[group][name]
+        assert row["success"] >= success and low <= row["violations"] <= high, name
+    assert BROKEN["task"]["start and target exchanged"]["success"] < 0.7
 
 
 def test_the_table_of_failures_is_what_its_command_writes():
@@ -114,8 +117,8 @@ def test_the_table_of_failures_is_what_its_command_writes():
     spec.loader.exec_module(module)
     assert {g: list(BROKEN[g]) for g in module.ROWS} == {g: list(r) for g, r in module.ROWS.items()}
     module.FLIGHTS = 40
-    row = module.measure(load(FIGURES / "runs/swarm"), "no obstacle", {"n_obstacles": 0})
-    assert row["success"] == 0 and row["violations"] == 0
+    row = module.measure(load(FIGURES / "runs/swarm"), "8 drones", {"n_drones": 8})
+    assert row["success"] > 0.9 and row["violations"] > 0.7
     task = module.BothSides()
     starts, obstacles = task.draw(np.random.default_rng(0), 50)
     along = np.subtract(task.target, task.start) / task.distance
