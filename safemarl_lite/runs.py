@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from .actors import Policy, actor_of
 from .as_printed import PrintedConfig, PrintedMAPPO
-from .evaluate import evaluate
+from .evaluate import evaluate, rank
 from .macaac import MACAAC, MACAACConfig
 from .mappo import MAPPO, MAPPOConfig
 from .mappo_statewise import StatewiseConfig, StatewiseMAPPO
@@ -29,12 +29,8 @@ from .pair import Pair
 from .swarm import InfeasibleTask, OpenTask, SwarmTask, SwarmTasks
 
 TASKS = {task.kind: task for task in (SwarmTask, OpenTask, SwarmTasks, NavigationTask)}
-LEARNERS = {
-    MAPPOConfig: MAPPO,
-    StatewiseConfig: StatewiseMAPPO,
-    PrintedConfig: PrintedMAPPO,
-    MACAACConfig: MACAAC,
-}
+LEARNERS = {MAPPOConfig: MAPPO, StatewiseConfig: StatewiseMAPPO}
+LEARNERS |= {PrintedConfig: PrintedMAPPO, MACAACConfig: MACAAC}
 UNPRICED = ("mappo", "maac")  # learners without λ: their checkpoints are ranked by return alone
 CERTIFICATE_SEED = 12345
 Config = MAPPOConfig | MACAACConfig
@@ -126,11 +122,16 @@ def load(
         actor.load_state_dict(state["actor"])
         std = float(state["std"])
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"{folder}/{name} does not fit its config.json: {reason[:80]}") from None
+        raise RunError(
+            f"{folder}/{name} does not fit its config.json: {_first_line(error)}"
+        ) from None
     if not all(weight.isfinite().all() for weight in actor.parameters()):
         raise RunError(f"{folder}/{name} holds weights that are not finite: its training diverged")
     return Policy(actor, task, std, deterministic, seed)
+
+
+def _first_line(error):
+    return str(error).splitlines()[0][:80]
 
 
 def _with_drones(task, config, n, folder):
@@ -160,8 +161,8 @@ def certify(
     Of a folder it is written to `result.json` there as well; `task_type` as in `load`.
     """
     policy = run if isinstance(run, Policy) else load(run, task_type=task_type)
-    result, folder = evaluate(policy.act, policy.task, episodes, seed), policy is not run and run
-    return _certified(result, policy.task, seed, folder, policy.deterministic)
+    result = evaluate(policy.act, policy.task, episodes, seed)
+    return _certified(result, policy.task, seed, policy is not run and run, policy.deterministic)
 
 
 def _certified(result, task, seed, folder, deterministic=True):
@@ -170,22 +171,6 @@ def _certified(result, task, seed, folder, deterministic=True):
     if folder:
         write(Path(folder) / "result.json", json.dumps(result, indent=1))
     return result
-
-
-def rank(
-    result: dict[str, Any], constrained: bool = True, price: np.ndarray | float = 0.0
-) -> tuple[float, float, float]:
-    """Order of checkpoints: more flights, 95 % bounds within budget, return − Σ_j λ_j Ĵ_{c_j}.
-
-    Out of budget by cost. `price` is today's λ (m,); without λ (not `constrained`) by return alone.
-    """
-    flights = result.get("episodes", 0)
-    if not constrained:
-        return (flights, 1.0, result["return_mean"])
-    costs = np.array([c["mean"] for c in result["constraints"]])
-    if all(c["upper95"] <= c["threshold"] for c in result["constraints"]):
-        return (flights, 1.0, result["return_mean"] - float((price * costs).sum()))
-    return (flights, 0.0, -max(c["mean"] - c["threshold"] for c in result["constraints"]))
 
 
 def train(
@@ -223,9 +208,9 @@ def train(
             best, rows = _restore(pair, state, folder)
         else:
             parts = {"task": asdict(task), "config": asdict(config)}
-            text = json.dumps({"kind": task.kind, "seed": int(seed)} | parts, indent=1)
             folder.mkdir(parents=True, exist_ok=True)
-            write(folder / "config.json", text)
+            kept = {"kind": task.kind, "seed": int(seed)} | parts
+            write(folder / "config.json", json.dumps(kept, indent=1))
         last = min(config.iterations, stop or config.iterations)
         bar = tqdm(range(learner.iteration, last), disable=quiet, unit="iteration", mininterval=1)
         with SummaryWriter(str(folder), purge_step=learner.iteration if resume else None) as board:
@@ -291,8 +276,7 @@ def _restore(pair, state, folder):
         pair.load_state_dict(state["learner"])
         return state["best"], state["rows"]
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"{folder}/last.pt cannot be resumed: {reason[:80]}") from None
+        raise RunError(f"{folder}/last.pt cannot be resumed: {_first_line(error)}") from None
 
 
 def write_progress(path: Path, rows: list[dict[str, float]]) -> None:
