@@ -122,16 +122,11 @@ def load(
         actor.load_state_dict(state["actor"])
         std = float(state["std"])
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise RunError(
-            f"{folder}/{name} does not fit its config.json: {_first_line(error)}"
-        ) from None
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{folder}/{name} does not fit its config.json: {reason[:80]}") from None
     if not all(weight.isfinite().all() for weight in actor.parameters()):
         raise RunError(f"{folder}/{name} holds weights that are not finite: its training diverged")
     return Policy(actor, task, std, deterministic, seed)
-
-
-def _first_line(error):
-    return str(error).splitlines()[0][:80]
 
 
 def _with_drones(task, config, n, folder):
@@ -276,7 +271,8 @@ def _restore(pair, state, folder):
         pair.load_state_dict(state["learner"])
         return state["best"], state["rows"]
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise RunError(f"{folder}/last.pt cannot be resumed: {_first_line(error)}") from None
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{folder}/last.pt cannot be resumed: {reason[:80]}") from None
 
 
 def write_progress(path: Path, rows: list[dict[str, float]]) -> None:
