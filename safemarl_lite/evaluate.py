@@ -192,3 +192,19 @@ def summary(waves: dict[int, dict[str, np.ndarray]], task) -> dict[str, Any]:
         "constraints": constraints,
         "certified": all(c["upper99"] <= c["threshold"] for c in constraints),
     }
+
+
+def rank(
+    result: dict[str, Any], constrained: bool = True, price: np.ndarray | float = 0.0
+) -> tuple[float, float, float]:
+    """Order of checkpoints: more flights, 95 % bounds within budget, return − Σ_j λ_j Ĵ_{c_j}.
+
+    Out of budget by cost. `price` is today's λ (m,); without λ (not `constrained`) by return alone.
+    """
+    flights = result.get("episodes", 0)
+    if not constrained:
+        return (flights, 1.0, result["return_mean"])
+    costs = np.array([c["mean"] for c in result["constraints"]])
+    if all(c["upper95"] <= c["threshold"] for c in result["constraints"]):
+        return (flights, 1.0, result["return_mean"] - float((price * costs).sum()))
+    return (flights, 0.0, -max(c["mean"] - c["threshold"] for c in result["constraints"]))

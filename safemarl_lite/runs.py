@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from .actors import Policy, actor_of
 from .as_printed import PrintedConfig, PrintedMAPPO
-from .evaluate import evaluate
+from .evaluate import evaluate, rank
 from .macaac import MACAAC, MACAACConfig
 from .mappo import MAPPO, MAPPOConfig
 from .mappo_statewise import StatewiseConfig, StatewiseMAPPO
@@ -29,12 +29,8 @@ from .pair import Pair
 from .swarm import InfeasibleTask, OpenTask, SwarmTask, SwarmTasks
 
 TASKS = {task.kind: task for task in (SwarmTask, OpenTask, SwarmTasks, NavigationTask)}
-LEARNERS = {
-    MAPPOConfig: MAPPO,
-    StatewiseConfig: StatewiseMAPPO,
-    PrintedConfig: PrintedMAPPO,
-    MACAACConfig: MACAAC,
-}
+LEARNERS = {MAPPOConfig: MAPPO, StatewiseConfig: StatewiseMAPPO}
+LEARNERS |= {PrintedConfig: PrintedMAPPO, MACAACConfig: MACAAC}
 UNPRICED = ("mappo", "maac")  # learners without λ: their checkpoints are ranked by return alone
 CERTIFICATE_SEED = 12345
 Config = MAPPOConfig | MACAACConfig
@@ -160,8 +156,8 @@ def certify(
     Of a folder it is written to `result.json` there as well; `task_type` as in `load`.
     """
     policy = run if isinstance(run, Policy) else load(run, task_type=task_type)
-    result, folder = evaluate(policy.act, policy.task, episodes, seed), policy is not run and run
-    return _certified(result, policy.task, seed, folder, policy.deterministic)
+    result = evaluate(policy.act, policy.task, episodes, seed)
+    return _certified(result, policy.task, seed, policy is not run and run, policy.deterministic)
 
 
 def _certified(result, task, seed, folder, deterministic=True):
@@ -170,22 +166,6 @@ def _certified(result, task, seed, folder, deterministic=True):
     if folder:
         write(Path(folder) / "result.json", json.dumps(result, indent=1))
     return result
-
-
-def rank(
-    result: dict[str, Any], constrained: bool = True, price: np.ndarray | float = 0.0
-) -> tuple[float, float, float]:
-    """Order of checkpoints: more flights, 95 % bounds within budget, return − Σ_j λ_j Ĵ_{c_j}.
-
-    Out of budget by cost. `price` is today's λ (m,); without λ (not `constrained`) by return alone.
-    """
-    flights = result.get("episodes", 0)
-    if not constrained:
-        return (flights, 1.0, result["return_mean"])
-    costs = np.array([c["mean"] for c in result["constraints"]])
-    if all(c["upper95"] <= c["threshold"] for c in result["constraints"]):
-        return (flights, 1.0, result["return_mean"] - float((price * costs).sum()))
-    return (flights, 0.0, -max(c["mean"] - c["threshold"] for c in result["constraints"]))
 
 
 def train(
@@ -223,9 +203,9 @@ def train(
             best, rows = _restore(pair, state, folder)
         else:
             parts = {"task": asdict(task), "config": asdict(config)}
-            text = json.dumps({"kind": task.kind, "seed": int(seed)} | parts, indent=1)
             folder.mkdir(parents=True, exist_ok=True)
-            write(folder / "config.json", text)
+            kept = {"kind": task.kind, "seed": int(seed)} | parts
+            write(folder / "config.json", json.dumps(kept, indent=1))
         last = min(config.iterations, stop or config.iterations)
         bar = tqdm(range(learner.iteration, last), disable=quiet, unit="iteration", mininterval=1)
         with SummaryWriter(str(folder), purge_step=learner.iteration if resume else None) as board:

@@ -179,16 +179,17 @@ def test_the_learner_pays_the_carried_price_and_goes_on_where_it_stopped():
 
     whole, parts, again = new(), new(), new()
     data = whole.collect()
-    costs, values = [1.0, 0.0], torch.zeros(30, 4, 5, 3)
+    log = {"success": 1.0, "cost_0": 1.0, "cost_1": 0.0}
+    values = torch.zeros(30, 4, 5, 3)
     before = whole.states(data["view"]).detach()
-    price = whole.price(data, costs, values, values)
+    price = whole.price(data, log, values, values)
     ended = (data["terminated"] + data["truncated"]) > 0
     moved = whole.states(data["view"]).detach()
     scalar = torch.tensor(whole.multipliers.values, dtype=torch.float32)
     assert price.shape == (30, 4, 5, 2) and (price > scalar).all()
     assert torch.allclose(price, scalar + carry(moved, ended)) and not torch.equal(before, moved)
     whole.iteration = 1  # no step of the network in this one
-    whole.price(data, costs, values, values)
+    whole.price(data, log, values, values)
     assert torch.allclose(moved, whole.states(data["view"]).detach(), atol=1e-3)
     log = [parts.iterate() for _ in range(3)][-1]
     other = new()
@@ -205,6 +206,6 @@ def test_the_price_of_one_step_only_is_the_scalars():
     world, learning = np.random.SeedSequence(0).spawn(2)
     learner = StatewiseMAPPO(SwarmVectorEnv(SwarmTask(horizon=30), 4, world), config, learning)
     data, values = learner.collect(), torch.zeros(30, 4, 5, 2)
-    price = learner.price(data, [3.0], values, values)
+    price = learner.price(data, {"success": 1.0, "cost_0": 3.0}, values, values)
     assert price.mean().item() == pytest.approx(learner.multipliers.values[0], rel=1e-5)
     assert price.std() < 1e-6

@@ -74,5 +74,4 @@ def picture(swarm, width: int = 480, height: int = 320) -> np.ndarray:
     lens = bullet.computeProjectionMatrixFOV(41, width / height, 0.1, 10 * size)
     light = {"shadow": 0, "lightDirection": [-6, 4, 20], "renderer": bullet.ER_TINY_RENDERER}
     shot = bullet.getCameraImage(2 * width, 2 * height, seen, lens, physicsClientId=client, **light)
-    fine = np.reshape(shot[2], (height, 2, width, 2, 4))[..., :3]
-    return fine.mean((1, 3)).astype(np.uint8)
+    return np.reshape(shot[2], (height, 2, width, 2, 4))[..., :3].mean((1, 3)).astype(np.uint8)
