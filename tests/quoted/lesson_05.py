@@ -211,9 +211,14 @@ QUOTED = {
         "91 %": lambda: 0.91,  # given
         "57 %": lambda: 0.57,  # given
         "98.0 %": lambda: drawn("by hand", 5, "clean", "moving"),
+        "98.7 %": lambda: drawn("learned, beside these", 8, "clean", "moving"),
         "94.3 %": lambda: drawn("by hand", 16, "clean", "moving"),
+        "98.9 %": lambda: drawn("learned, beside these", 16, "clean", "moving"),
         "97.2 %": lambda: drawn("by hand", 32, "clean", "moving"),
+        "98.6 %": lambda: drawn("learned, beside these", 32, "clean", "moving"),
         "96.2 %": lambda: drawn("by hand", 64, "clean", "moving"),
+        "88.9 %": lambda: drawn("learned, beside these", 128, "clean", "moving"),
+        "40": lambda: read("any_swarm")["drawn"]["by hand"]["64"]["all"]["flights"],
         "0.011": lambda: read("any_swarm")["drawn"]["learned"]["8"]["all"]["upper99"],
         "0.093": lambda: json.loads((ROOT / "figures/runs/swarm_any/result.json").read_text())[
             "discounted_cost"
