@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .. import runs
-from ..evaluate import rollout
+from ..evaluate import clopper_pearson, rollout
 from ..swarm import SwarmTask
 from ..swarm.tasks import AWAY
 from .exercise import Slip, ask, exercise, expect
@@ -23,6 +23,7 @@ RUNS = {  # file → what happens to λ, the run's colour and line
     "lagrangian": ("λ follows the cost", "#0072B2", "-"),
 }
 NAMES = ("success", "cost", "lambda_0")
+BOUNDS = "upper99", "upper99_bernstein"
 LABELS = ("share of flights that arrive", "Ĵ_c, discounted cost", "multiplier λ")
 
 
@@ -80,14 +81,6 @@ def show_last(results, threshold):
     show_bars(names, panels, "Success, discounted cost, violations of five policies", budget)
 
 
-def show_live(rows, threshold):
-    """Display the log of a short training."""
-    axes = training(
-        {name: [row[name] for row in rows] for name in rows[0]}, threshold, None, "return"
-    )
-    figure(axes[0].figure, "Return, cost and multiplier over a few iterations")
-
-
 def show_surrogate(log, d_safe, margin, threshold):
     """Display the ramp, and what the critic's cost head says beside Ĵ_c in a training."""
     fig, axes = plt.subplots(1, 2, figsize=(10, 3))
@@ -100,8 +93,8 @@ def show_surrogate(log, d_safe, margin, threshold):
     steps = log["env_steps"] / 1e6
     axes[1].plot(steps, smooth(log["cost"]), color=COST)
     axes[1].plot(steps, smooth(log["value_cost_0"]), "--", color=NEUTRAL)
-    axes[1].text(1.15, 1.0, "value_cost_0", color=NEUTRAL)
-    axes[1].text(0.3, 4, "Ĵ_c", color=COST)
+    axes[1].text(0.7 * steps[-1], 1.0, "value_cost_0", color=NEUTRAL)
+    axes[1].text(0.2 * steps[-1], 4, "Ĵ_c", color=COST)
     axes[1].set(xlabel="environment steps (millions)", ylabel="discounted, the whole swarm")
     axes[1].set_yscale("symlog", linthresh=threshold)
     axes[1].set_ylim(0, 100)
@@ -109,21 +102,36 @@ def show_surrogate(log, d_safe, margin, threshold):
     figure(fig, "A step at 2 m under a ramp that ends at 2.5 m; the critic's value beside the cost")
 
 
-def show_seeds(log, threshold, colleague=None):
-    """Display five trainings, median and range; or, with a `colleague`'s log, it beside seed 3."""
-    axes = columns(threshold)
+def show_seeds(log, threshold, colleague=None, seed=None):
+    """Display trainings, median and range; or, with a `colleague`'s log, it beside run `seed`."""
+    axes, seeds = columns(threshold), [name[5:] for name in log if name.startswith("cost_")]
     steps, look = log["env_steps"] / 1e6, {"color": NEUTRAL, "linestyle": "--"}
     shades = (REWARD, COST, PRICE)
     for axis, name, shade in zip(axes, NAMES, shades, strict=True):
         if colleague is not None:
-            axis.plot(steps, log[f"{name}_3"], **look)
+            axis.plot(steps, log[f"{name}_{seed}"], **look)
             axis.plot(colleague["env_steps"] / 1e6, colleague[name], color=shade)
             continue
-        five = np.stack([log[f"{name}_{seed}"] for seed in range(5)])
-        axis.plot(steps, np.median(five, 0), color=shade)
-        axis.fill_between(steps, five.min(0), five.max(0), color=shade, alpha=0.25, linewidth=0)
-    what = "five trainings, median and range" if colleague is None else "two trainings"
+        every = np.stack([log[f"{name}_{seed}"] for seed in seeds])
+        axis.plot(steps, np.median(every, 0), color=shade)
+        axis.fill_between(steps, every.min(0), every.max(0), color=shade, alpha=0.25, linewidth=0)
+    what = f"{len(seeds)} trainings, median and range" if colleague is None else "two trainings"
     figure(axes[0].figure, f"Arrivals, cost and multiplier of {what}")
+
+
+def certificates(table, flights=2000):
+    """Rows of `05_ten_seeds.json` → name: certificate, as `show_certificates` takes them."""
+    return {
+        f"seed {seed}": {
+            "success_rate": row["success"],
+            "discounted_cost": {"mean": row["cost"]} | {x: row[x] for x in BOUNDS},
+            "violation_rate": {
+                "mean": row["violations"],
+                "upper99": clopper_pearson(round(flights * row["violations"]), flights),
+            },
+        }
+        for seed, row in table["seeds"].items()
+    }
 
 
 def show_certificates(results, threshold):
@@ -135,6 +143,8 @@ def show_certificates(results, threshold):
             cell = result[title]
             cell = cell if isinstance(cell, dict) else {"mean": cell, "upper99": cell}
             axis.plot([cell["mean"], cell["upper99"]], [row, row], "|-", color=shade)
+            other = cell.get("upper99_bernstein") or np.nan
+            axis.plot(other, row, "x", color=NEUTRAL, markersize=5)
             axis.plot(cell["mean"], row, "o", color=shade)
         axis.set(xlabel=title.replace("_", " "))
     axes[0].set_yticks(range(len(results)), results)
@@ -147,24 +157,6 @@ def show_certificates(results, threshold):
     axes[1].axvline(threshold, color=THRESHOLD, linestyle=":")
     axes[1].set_title(f"dotted: budget τ = {threshold:g}", fontsize=9)
     figure(fig, "Means and 99 % bounds of success, cost and violations, a row each")
-
-
-def show_generalisation(table):
-    """Display where a policy breaks: share that arrives, share without a violation."""
-    rows = {**table["N"], **table["task"]}
-    fig, axis = plt.subplots(figsize=(8.5, 6.2))
-    for at, row in enumerate(rows.values()):
-        success, clean = row["success"], 1 - row["violations"]
-        axis.plot([success, clean], [at, at], color=NEUTRAL, linewidth=1, zorder=1)
-        axis.plot(success, at, "o", color=REWARD, markersize=9, fillstyle="left")
-        axis.plot(clean, at, "D", color=COST, markersize=5)
-    axis.axhline(len(table["N"]) - 0.5, color=NEUTRAL, linewidth=1)
-    axis.plot([], [], "o", color=REWARD, markersize=9, fillstyle="left", label="arrive")
-    axis.plot([], [], "D", color=COST, markersize=5, label="without a violation")
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.09), ncols=2)
-    axis.set_yticks(range(len(rows)), rows)
-    axis.set(xlabel="share of 200 flights", xlim=(-0.03, 1.03), ylim=(len(rows) - 0.4, -0.6))
-    figure(fig, "Share of flights that arrive, and that stay clean, for 22 other tasks")
 
 
 def drawn_task(env):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from safemarl_lite.evaluate import rollout
-from safemarl_lite.lessons import lesson_02
+from safemarl_lite.lessons import any_swarm, lesson_02
 from safemarl_lite.swarm import SwarmTask
 from safemarl_lite.swarm.task import drone_costs, least_goal_radius, obstacle_costs
 
@@ -56,6 +56,15 @@ def table():
     return json.loads((ROOT / "figures/05_generalisation.json").read_text())
 
 
+def read(name):
+    return json.loads((ROOT / f"figures/{name}.json").read_text())
+
+
+def drawn(pilot, n):
+    """Share of clean flights of drawn tasks with obstacles that move."""
+    return any_swarm.share(read("any_swarm")["drawn"][pilot][str(n)], "moving", "clean")[0]
+
+
 def in_code(cell, pattern):
     """A number that stands in a cell's code."""
     return float(re.search(pattern, SOURCE[cell])[1])
@@ -86,10 +95,28 @@ QUOTED = {
         "3.8": lambda: in_code("swarm-29", r"np.clip\(([\d.]+) - np.linalg"),
         "0.4": lambda: in_code("swarm-29", r"\+ ([\d.]+) \* np.minimum\(closing"),
         "250": lambda: in_code("swarm-30", r"episodes=(\d+)"),
-        "44 %": lambda: table()["N"]["6 drones"]["success"],
+        "49": lambda: TASK.view_size,
+        "100 %": lambda: table()["N"]["8 drones"]["success"],
+        "89.5 %": lambda: table()["N"]["8 drones"]["violations"],
         "200": lambda: table()["flights"],
     },
     "swarm-34": {"250": lambda: in_code("swarm-30", r"episodes=(\d+)")},
+    "more-ask": {
+        "13": lambda: read("runs/swarm_any/config")["task"]["n_drones"],
+        "128": lambda: max(map(int, read("any_swarm")["drawn"]["learned"])),
+    },
+    "more-answer": {
+        "100 %": lambda: 1.0,
+        "95 %": lambda: 0.95,
+        "99.6 %": lambda: drawn("learned", 5),
+        "95.8 %": lambda: drawn("learned", 128),
+        "95.9 %": lambda: drawn("pilot", 5),
+        "77.8 %": lambda: drawn("pilot", 128),
+        "128": lambda: 128,
+        "77.5 %": lambda: drawn("cbf-qp", 5),
+        "40.0 %": lambda: drawn("cbf-qp", 128),
+        "21.4 %": lambda: drawn("straight", 5),
+    },
     "swarm-37": {
         "200": lambda: lesson_02.show_colleague.__defaults__[0],
         "17.7": lambda: flown(True)[0],

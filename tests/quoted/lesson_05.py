@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from safemarl_lite.evaluate import LEVEL
+from safemarl_lite.lessons import any_swarm, style
 from safemarl_lite.mappo import MAPPOConfig
 from safemarl_lite.swarm import SwarmTask
+from safemarl_lite.swarm.view import NEAR
 
 ROOT = Path(__file__).parents[2]
 CELLS = json.loads((ROOT / "notebooks/05_training_mappo_lagrangian.ipynb").read_text())["cells"]
@@ -19,17 +21,52 @@ TASK, CONFIG = SwarmTask(), MAPPOConfig()
 
 @cache
 def read(name):
-    return json.loads((ROOT / f"figures/05_{name}.json").read_text())
+    return json.loads((ROOT / f"figures/{name}.json").read_text())
 
 
-def five(name):
-    """A field of the five seeds' certificates."""
-    rows = [read("seeds")[f"seed {seed}"][name] for seed in range(5)]
-    return [row["upper99"] if isinstance(row, dict) else row for row in rows]
+def ten(name):
+    """A field of the ten seeds' certificates."""
+    return [row[name] for row in read("05_ten_seeds")["seeds"].values()]
+
+
+def needed(name):
+    """Flights that a bound needs, by the share that violates."""
+    return np.array(list(read("05_ten_seeds")["episodes_needed"][name].values()))
+
+
+def last(name, field="discounted_cost"):
+    """What the last policy of a training does."""
+    cell = read("05_results")[name][field]
+    return cell["mean"] if isinstance(cell, dict) else cell
 
 
 def broken(name, field, group="task"):
-    return read("generalisation")[group][name][field]
+    return read("05_generalisation")[group][name][field]
+
+
+def drawn(pilot, n, name, part="moving"):
+    """Share of the flights of drawn tasks."""
+    return any_swarm.share(read("any_swarm")["drawn"][pilot][str(n)], part, name)[0]
+
+
+def agent(pilot, n):
+    """Share of the drones that arrive without a violation."""
+    return read("any_swarm")["drawn"][pilot][str(n)]["all"]["agent"][0]
+
+
+def other(name, field, group="beyond"):
+    """Share of the flights of a task that was not trained on."""
+    return read("any_swarm")[group]["learned"][name]["all"][field][0]
+
+
+def pooled(pool, head):
+    """Mean share of the variance that a critic explains; head 0: reward, 1: cost."""
+    return np.mean(read("05_pooling")["explained"][pool], 0)[head]
+
+
+def trained():
+    """Task and settings of the policy for any swarm."""
+    return json.loads((ROOT / "figures/runs/swarm_any/config.json").read_text())
 
 
 def solved(cell, call):
@@ -41,77 +78,204 @@ def solved(cell, call):
 
 def flights():
     (count,) = {
-        result["episodes"] for name in ("results", "seeds") for result in read(name).values()
+        result["episodes"] for name in ("05_results", "05_seeds") for result in read(name).values()
     }
     return count
 
 
 QUOTED = {
-    "train-00": {"0.1": lambda: TASK.threshold},
+    "train-00": {
+        "0.1": lambda: TASK.threshold,
+    },
     "train-03": {
-        "0.1": lambda: TASK.threshold,  # also the cap of the violation
+        "0.1": lambda: TASK.threshold,
         "100": lambda: TASK.horizon,
-        "30": lambda: CONFIG.hold,
-        "0.3": lambda: CONFIG.multiplier_start,  # also the growth and the exploration's end
-        "0.5": lambda: CONFIG.multiplier_rate,
-        "0.08": lambda: CONFIG.tighten,
+        "80 %": lambda: CONFIG.skill,
+        "60": lambda: CONFIG.hold,
+        "0.3": lambda: CONFIG.multiplier_start,
+        "0.5": lambda: CONFIG.multiplier_rate if NEAR == 0.5 else None,
+        "64": lambda: CONFIG.num_envs,
+        "0.06": lambda: 4 / CONFIG.num_envs,
+        "0.098": lambda: CONFIG.tighten,
+        "0.002": lambda: TASK.threshold - CONFIG.tighten,
+        "0.2": lambda: CONFIG.std_end,
+        "32": lambda: CONFIG.rehearsed if CONFIG.num_envs == 64 else None,
     },
     "train-08": {
-        "0.1": lambda: 0.1,  # given: the fixed penalty of figures/05_penalty_low.csv
-        "10": lambda: 10,  # given: that of figures/05_penalty_high.csv
-        "0.9": lambda: 0.9,  # given: the question's bar
+        "0.1": lambda: 0.1,  # given
+        "10": lambda: 10,  # given
+        "0.9": lambda: 0.9,  # given
         "130": lambda: CONFIG.iterations,
-        "128": lambda: CONFIG.num_envs,
+        "128": lambda: (
+            style.read_log(ROOT / "figures/05_lagrangian.csv")["env_steps"][0] / TASK.horizon
+        ),
+        "30": lambda: 30,  # given
+        "0.08": lambda: 0.08,  # given
     },
-    "train-11": {"130": lambda: CONFIG.iterations},
     "train-14": {
         "2,000": flights,
-        "0.1": lambda: 0.1,  # given: as in train-08
-        "10": lambda: 10,  # given: as in train-08
+        "0.1": lambda: 0.1,  # given
+        "10": lambda: 10,  # given
         "99 %": lambda: LEVEL,
     },
     "train-17": {
         "99 %": lambda: LEVEL,
-        "2,000": flights,
+        "0.1": lambda: TASK.threshold,
+        "10": lambda: TASK.cost_cap,
         "500": lambda: float(re.search(r"episodes=(\d+)", SOURCE["train-16"])[1]),
+        "53": lambda: style.read_log(ROOT / "figures/05_lagrangian.csv")["cost"][0],
+        "0.021": lambda: 2 * (1 - 0.005 ** (1 / 500)),
+        "0.25": lambda: 7 * 10 * np.log(200) / (3 * 499),
+        "0.071": lambda: json.loads((ROOT / "figures/runs/swarm/result.json").read_text())[
+            "discounted_cost"
+        ]["upper99"],
+        "2,000": lambda: json.loads((ROOT / "figures/runs/swarm/result.json").read_text())[
+            "episodes"
+        ],
+    },
+    "train-ten": {
+        "2,000": flights,
     },
     "train-21": {
+        "99.2 %": lambda: read("05_seeds")["scripted pilot"]["success_rate"],
         "99 %": lambda: LEVEL,
         "2,000": flights,
-        "0.024": lambda: min(five("discounted_cost")),
-        "0.060": lambda: max(five("discounted_cost")),
-        "99.2 %": lambda: read("seeds")["scripted pilot"]["success_rate"],
-        "111": lambda: five("contacts")[2],
-        "368": lambda: five("contacts")[3],
-        "19": lambda: five("contacts")[4],
+        "100": lambda: float(re.search(r"2000 if TRAIN else (\d+)", SOURCE["train-live"])[1]),
+        "32": lambda: float(re.search(r"num_envs=(\d+)", SOURCE["train-live"])[1]),
+        "0.024": lambda: min(ten("upper99")),
+        "0.067": lambda: max(ten("upper99")),
+        "155": lambda: min(ten("contacts")),
+        "831": lambda: max(ten("contacts")),
     },
     "train-breaks-answer": {
-        "200": lambda: read("generalisation")["flights"],
-        "44 %": lambda: broken("6 drones", "success", "N"),
-        "4.5 %": lambda: broken("8 drones", "success", "N"),
-        "27.5 %": lambda: broken("8 drones, goal grown", "success", "N"),
-        "96.5 %": lambda: np.mean(
-            [broken(x, "violations", "N") for x in ("8 drones", "8 drones, goal grown")]
-        ),
-        "8 %": lambda: broken("obstacles on both sides", "violations"),
-        "0.5 %": lambda: broken("6 obstacles", "violations"),
-        "56 %": lambda: broken("target (10, 10, 12)", "violations"),
+        "200": lambda: read("05_generalisation")["flights"],
+        "100 %": lambda: broken("8 drones", "success", "N"),
+        "89.5 %": lambda: broken("8 drones", "violations", "N"),
+        "59 %": lambda: broken("8 drones, goal grown", "violations", "N"),
+        "50 %": lambda: broken("start and target exchanged", "success", "task"),
+        "7 %": lambda: broken("obstacles on both sides", "violations", "task"),
+        "6.5": lambda: trained()["task"]["apart"],
+        "97.5 %": lambda: other("5 drones, as trained", "clean", "rows"),
+        "88.0 %": lambda: other("8 obstacles", "clean", "rows"),
+        "0 %": lambda: other("goal radius 1.6 m", "success", "rows"),
+        "56 %": lambda: other("drones of 0.6 kg", "success", "rows"),
+        "79.5 %": lambda: other("8 drones", "success", "rows"),
+        "96 %": lambda: other("start and target exchanged", "clean", "rows"),
+        "96.5 %": lambda: other("target (−14, 10, 5)", "clean", "rows"),
+        "94 %": lambda: other("20 drones, goal grown, farther", "clean", "rows"),
+        "1.6": lambda: 1.6,  # given
+        "0.6": lambda: 0.6,  # given
+        "−14": lambda: -14,  # given
+        "10": lambda: 10,  # given
     },
-    "train-28": {"130": lambda: CONFIG.iterations},
-    "train-33": {"0.5": lambda: 0.5},  # given: the example's rate
-    "train-36": {  # given: the example's checkpoints and budget
-        "0.5": lambda: 0.5, "20": lambda: 20, "0.05": lambda: 0.05, "11": lambda: 11,
-        "0.09": lambda: 0.09, "14": lambda: 14, "0.3": lambda: 0.3, "0.1": lambda: TASK.threshold,
+    "any-ask": {
+        "13": lambda: trained()["task"]["n_drones"],
+        "128": lambda: max(map(int, read("any_swarm")["drawn"]["learned"])),
+        "75": lambda: trained()["config"]["iterations"],
+        "22": lambda: trained()["config"]["num_envs"],
+        "150": lambda: trained()["task"]["practice"],
+    },
+    "any-answer": {
+        "128": lambda: max(map(int, read("any_swarm")["drawn"]["learned"])),
+        "95 %": lambda: 0.95,  # given
+        "100 %": lambda: 1.0,  # given
+        "1,000": lambda: read("any_swarm")["drawn"]["learned"]["5"]["all"]["flights"],
+        "200": lambda: read("any_swarm")["drawn"]["learned"]["64"]["all"]["flights"],
+        "45 %": lambda: (
+            sum(
+                read("any_swarm")["drawn"]["learned"][n]["moving"]["flights"]
+                for n in ("5", "8", "16", "32")
+            )
+            / 4000
+        ),
+        "32": lambda: 32,  # given
+        "64": lambda: 64,  # given
+        "99.6 %": lambda: drawn("learned", 5, "clean", "moving"),
+        "99.8 %": lambda: drawn("learned", 8, "clean", "moving"),
+        "99.1 %": lambda: drawn("learned", 16, "clean", "moving"),
+        "97.9 %": lambda: drawn("learned", 32, "clean", "moving"),
+        "93.6 %": lambda: drawn("learned", 64, "clean", "moving"),
+        "95.8 %": lambda: drawn("learned", 128, "clean", "moving"),
+        "16": lambda: 16,  # given
+        "21.4 %": lambda: drawn("straight", 5, "clean", "moving"),
+        "0 %": lambda: drawn("straight", 128, "clean", "moving"),
+        "95.9 %": lambda: drawn("pilot", 5, "clean", "moving"),
+        "77.8 %": lambda: drawn("pilot", 128, "clean", "moving"),
+        "77.5 %": lambda: drawn("cbf-qp", 5, "clean", "moving"),
+        "40.0 %": lambda: drawn("cbf-qp", 128, "clean", "moving"),
+        "99.99 %": lambda: agent("learned", 8),
+        "99.95 %": lambda: agent("learned", 128),
+        "94.2 %": lambda: agent("cbf-qp", 8),
+        "93.0 %": lambda: agent("cbf-qp", 128),
+        "99 %": lambda: 0.99,  # given
+        "91 %": lambda: 0.91,  # given
+        "57 %": lambda: 0.57,  # given
+        "98.0 %": lambda: drawn("by hand", 5, "clean", "moving"),
+        "98.7 %": lambda: drawn("learned, beside these", 8, "clean", "moving"),
+        "94.3 %": lambda: drawn("by hand", 16, "clean", "moving"),
+        "98.9 %": lambda: drawn("learned, beside these", 16, "clean", "moving"),
+        "97.2 %": lambda: drawn("by hand", 32, "clean", "moving"),
+        "98.6 %": lambda: drawn("learned, beside these", 32, "clean", "moving"),
+        "96.2 %": lambda: drawn("by hand", 64, "clean", "moving"),
+        "88.9 %": lambda: drawn("learned, beside these", 128, "clean", "moving"),
+        "40": lambda: read("any_swarm")["drawn"]["by hand"]["64"]["all"]["flights"],
+        "0.011": lambda: read("any_swarm")["drawn"]["learned"]["8"]["all"]["upper99"],
+        "0.093": lambda: json.loads((ROOT / "figures/runs/swarm_any/result.json").read_text())[
+            "discounted_cost"
+        ]["upper99"],
+        "0.009": lambda: read("any_swarm")["drawn"]["learned"]["5"]["all"]["cost"],
+        "0.1": lambda: TASK.threshold,
+    },
+    "any-beyond-text": {
+        "13": lambda: trained()["task"]["n_drones"],
+        "64": lambda: float(re.search(r"n_drones=(\d+)", SOURCE["any-flight"])[1]),
+        "100 %": lambda: other("obstacles at 1.5 to 3 m/s", "clean"),
+        "99.5 %": lambda: other("drones of 0.6 to 0.66 kg", "clean"),
+        "98.5 %": lambda: other("drones of 0.6 to 0.66 kg", "success"),
+        "1.5": lambda: 1.5,  # given
+        "0.6": lambda: 0.6,  # given
+        "0.66": lambda: 0.66,  # given
+        "0.5": lambda: 0.5,  # given
+        "2.9": lambda: 2.9,  # given
+        "3.2": lambda: 3.2,  # given
+        "0.02": lambda: pooled("nothing", 1),
+        "0.32": lambda: pooled("mean", 1),
+        "0.26": lambda: pooled("attention", 1),
+        "0.51": lambda: pooled("sum", 1),
+        "0.72": lambda: pooled("nothing", 0),
+        "0.79": lambda: pooled("mean", 0),
+        "0.62": lambda: pooled("sum", 0),
+    },
+    "train-26": {
+        "80": lambda: CONFIG.eval_episodes / 10,
+        "800": lambda: CONFIG.eval_episodes,
+        "95 %": lambda: 0.95,  # given
+    },
+    "train-28": {
+        "130": lambda: CONFIG.iterations,
+    },
+    "train-33": {
+        "0.5": lambda: 0.5,  # given
+    },
+    "train-36": {
+        "0.5": lambda: 0.5,  # given
+        "20": lambda: 20,  # given
+        "0.05": lambda: 0.05,  # given
+        "11": lambda: 11,  # given
+        "0.09": lambda: 0.09,  # given
+        "14": lambda: 14,  # given
+        "0.3": lambda: 0.3,  # given
+        "0.1": lambda: TASK.threshold,
     },
     "train-39": {
         "152": lambda: solved("train-39", "my_episodes_needed(0.03, 0.99)"),
-        "0.03": lambda: 0.03,  # given: the example's p
+        "0.03": lambda: 0.03,  # given
         "99 %": lambda: LEVEL,
     },
     "train-end": {
-        "0.9": lambda: 0.9,  # given: the example's discount
+        "0.9": lambda: 0.9,  # given
         "1.9": lambda: solved(
             "train-end", "my_episode_cost(np.ones((3, 1)), np.array([[0], [1], [0]]) > 0, 0.9)"
         ),
     },
-}  # fmt: skip
+}
