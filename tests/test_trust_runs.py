@@ -2,6 +2,7 @@
 
 import csv
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,7 +90,8 @@ def test_advantages_equal_a_loop_over_every_episode():
 
 
 def test_the_price_waits_for_as_many_iterations_as_it_is_held():
-    agent = learner(hold=2, skill=1.0, multiplier_start=0.5)
+    late = replace(TASK, horizon_is_terminal=False)  # nobody ever arrives
+    agent = learner(task=late, hold=2, skill=1.0, multiplier_start=0.5)
     prices = [0.5] + [agent.iterate()["lambda_0"] for _ in range(3)]
     assert [a == b for a, b in zip(prices, prices[1:], strict=False)] == [True, True, False]
 
