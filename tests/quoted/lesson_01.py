@@ -1,8 +1,10 @@
 """The numbers that lesson 01's text quotes: cell → number → how it is computed."""
 
+import re
 from functools import cache
 from itertools import product
 from math import ceil, log2
+from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +14,14 @@ from safemarl_lite.lessons.tasks import random_cmdp
 
 TASK = lesson_01.grid_world()
 BUDGET = TASK.thresholds[0]
-PANEL = np.linspace(0.06, 1.8, 88)  # the page's budgets, and the range of its slider
+PANEL = np.linspace(0.06, 1.8, 88)  # the budgets of the page's sweep
+SCRIPT = (Path(lesson_01.__file__).parent / "js/lesson_01.js").read_text()
+
+
+def flights_at_once():
+    """What the picture's button says, which is what it does."""
+    said, done = re.search(r'"Fly ([\d,]+) at once".*?many\((\d+)\)', SCRIPT).groups()
+    return int(done) if int(said.replace(",", "")) == int(done) else 0
 
 
 @cache
@@ -145,7 +154,7 @@ QUOTED = {
         "0.83": lambda: single_costs(above=True),
         "400": given(400),  # the page's steps
     },
-    "slider": {"0.06": lambda: PANEL[0]},
+    "slider": {"2,000": flights_at_once},
     "bug-answer": {
         "0.076": lambda: corner(0.5) * (1 - TASK.discount),
         "0.08": lambda: fastest().J_c[0] * (1 - TASK.discount),
