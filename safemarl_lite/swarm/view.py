@@ -65,8 +65,8 @@ def view(
     and clearance (4 each), both in units of FAR. A clearance below zero costs. With `turn` (E, N
     rotations) and `spin` (E, N, 3), for attitude control, all is seen in the drone's heading, with
     its tilt and yaw rate (3) behind. At the end the way to the own place once more (3), of length
-    ln(1 + ‖way‖ / NEAR): the last metre, where the drones must stop together, is seen as large as
-    the ten before it.
+    ln(1 + ‖way‖ / NEAR): the last metre, where the drones must stop together, is seen more than
+    half as large as the ten before it.
     """
     clear = seen.gaps - task.radii - task.d_safe
     others, tilt, own = seen.to_others, [], [velocities, seen.to_place]
