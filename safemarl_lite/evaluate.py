@@ -15,6 +15,7 @@ from scipy import stats
 Act = Callable[[np.ndarray], np.ndarray]  # observations (E, N, O) → actions
 
 LEVEL = 0.99
+ENOUGH = 10  # episodes with a cost, from which their mean is bounded by how they spread
 HELD_OUT = (1948,)  # branch of the seeds that no training draws from
 
 
@@ -24,23 +25,23 @@ def clopper_pearson(count: int, n: int, level: float = LEVEL) -> float:
     return float(test.proportion_ci(level, "exact").high)
 
 
-def upper_bound(costs: np.ndarray, level: float = LEVEL, least: float = 2.0) -> float:
+def upper_bound(costs: np.ndarray, cap: float, level: float = LEVEL) -> float:
     """Upper confidence bound of E[C] from independent episodes' costs C ≥ 0, (n,), n ≥ 2.
 
     E[C] = P(C > 0) · E[C | C > 0], and each factor is bounded at half the error: the probability
     by Clopper and Pearson (exact), the mean cost of an episode that has one by `skewed_mean_bound`
-    (asymptotic: wants ten such episodes or more, and none of a rarer and costlier kind than seen).
-    With fewer than two it is a convention: the cost of the one, or `least`, that of a violation.
+    (asymptotic) and by `cap`, the most that an episode costs, or the largest cost seen if that is
+    larger. With fewer than `ENOUGH` such episodes it is the cap alone that bounds that mean.
     Raises `ValueError` on costs that are no numbers ≥ 0: what is not finite is never certified.
     """
     costs = np.asarray(costs, float)
     if costs.ndim != 1 or len(costs) < 2 or not ((costs >= 0) & (costs < np.inf)).all():
         raise ValueError(f"a bound needs two or more finite costs ≥ 0, got {costs}")
     hit, half = costs[costs > 0], 1 - (1 - level) / 2
-    often = clopper_pearson(len(hit), len(costs), half)
-    if len(hit) < 2:
-        return often * float(hit.mean() if len(hit) else least)
-    return often * skewed_mean_bound(hit, half)
+    most = max(cap, costs.max())
+    if len(hit) >= ENOUGH:
+        most = min(most, skewed_mean_bound(hit, half))
+    return float(clopper_pearson(len(hit), len(costs), half) * most)
 
 
 def skewed_mean_bound(x: np.ndarray, level: float) -> float:
@@ -157,13 +158,13 @@ def summary(waves: dict[int, dict[str, np.ndarray]], task) -> dict[str, Any]:
     total, episode = all_["discounted"].sum(1), all_["episode"].sum(1)
     episodes = len(total)
     m, cap = len(task.thresholds), task.cost_cap
-    bound = partial(upper_bound, least=task.violation_cost)
+    bound = partial(upper_bound, cap=cap)
     constraints = [  # Bonferroni: all m bounds hold together at their level
         {
             "mean": float(c.mean()),
             "error": float(c.std(ddof=1) / episodes**0.5),
-            "upper95": bound(c, 1 - 0.05 / m),
-            "upper99": bound(c, 1 - (1 - LEVEL) / m),
+            "upper95": bound(c, level=1 - 0.05 / m),
+            "upper99": bound(c, level=1 - (1 - LEVEL) / m),
             "threshold": tau,
         }
         for c, tau in zip(all_["discounted"].T, task.thresholds, strict=True)

@@ -93,8 +93,9 @@ class Multipliers:
 
         λ_j = max(0, I_j + proportional · e_j + derivative · max(0, Ĵ_{c_j} − previous Ĵ_{c_j}))
 
-    A plain gradient step on a scalar: Adam would move by ± its rate whatever the violation. The
-    sign of e_j is kept, so that λ can fall. `values` is (m,); the thresholds are in units of Ĵ_c.
+    both at most `most`. A plain gradient step on a scalar: Adam would move by ± its rate whatever
+    the violation. The sign of e_j is kept, so that λ can fall. `values` is (m,); the thresholds are
+    in units of Ĵ_c.
     """
 
     thresholds: np.ndarray  # τ (m,), or a number
@@ -104,6 +105,7 @@ class Multipliers:
     derivative: float = 0.0
     cap: float = float("inf")
     growth: float = 0.0
+    most: float = float("inf")
 
     def __post_init__(self) -> None:
         self.thresholds = np.atleast_1d(np.asarray(self.thresholds, float))
@@ -111,8 +113,9 @@ class Multipliers:
             given = np.asarray(getattr(self, name))
             if not ((given >= 0) & (given < np.inf)).all():
                 raise ValueError(f"{name} must be ≥ 0 and finite, got {given}")
-        if not self.cap >= 0:
-            raise ValueError(f"cap must be ≥ 0, got {self.cap}")
+        for name in ("cap", "most"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be ≥ 0, got {getattr(self, name)}")
         self.integral = np.full(self.thresholds.shape, float(self.initial))
         self.previous = np.full(self.thresholds.shape, np.nan)
         self.values = self.integral.copy()
@@ -125,9 +128,9 @@ class Multipliers:
         violation = np.clip(costs - self.thresholds, -self.cap, self.cap)
         rise = np.maximum(0, np.nan_to_num(costs - self.previous))
         step = self.rate + self.growth * self.integral
-        self.integral = np.maximum(0, self.integral + step * violation)
+        self.integral = np.clip(self.integral + step * violation, 0, self.most)
         self.values = self.integral + self.proportional * violation + self.derivative * rise
-        self.values = np.maximum(0, self.values)
+        self.values = np.clip(self.values, 0, self.most)
         self.previous = costs
         return self.values
 

@@ -41,8 +41,8 @@ class MAPPOConfig:
     """
 
     algo: Literal["mappo-lagrangian", "mappo", "mappo-fixed-penalty"] = "mappo-lagrangian"
-    iterations: Count = 130
-    num_envs: Count = 64
+    iterations: Count = 112
+    num_envs: Count = 48
     epochs: Count = 4  # K
     minibatches: Count = 16
     learning_rate: Positive = 3e-3  # falls geometrically to a twentieth
@@ -56,16 +56,17 @@ class MAPPOConfig:
     hidden_critic: Count = 64
     shared_actor: bool = True  # False: one actor per agent, the draft's θ_i
     centralized: bool = True  # False: the critic sees the agent's view only
-    multiplier_start: Amount = 0.3
+    multiplier_start: Amount = 0.1
     multiplier_rate: Amount = 0.5
     multiplier_growth: Amount = 1.0
     multiplier_proportional: Amount = 0.0
+    multiplier_most: Positive = 20.0  # beyond it the reward is 1 / (1 + λ) of what is learned
     violation_cap: Above = 0.1
     hold: Natural = 60  # iterations after which λ moves at the latest, and before them
     skill: Share = 0.8  # in batches of which this share arrives: first the swarm learns to fly
     rehearsed: Natural = 32  # newest starts of violating episodes, in each half, to fly again
     tighten: Amount = 0.098  # the learner aims at τ − tighten
-    eval_every: Count = 10
+    eval_every: Count = 14
     eval_episodes: Several = 800
 
     def __post_init__(self) -> None:
@@ -75,12 +76,14 @@ class MAPPOConfig:
 ON_NAVIGATION = MAPPOConfig(  # what suits 25 steps without a place to reach (notebook 06)
     iterations=110,
     num_envs=512,
+    minibatches=16,
     learning_rate=1.5e-3,
     trace=0.95,
     hidden_critic=128,
     rehearsed=0,
     hold=0,
     multiplier_start=0.0,
+    multiplier_most=100.0,
     multiplier_rate=0.03,
     multiplier_growth=0.0,
     violation_cap=1.0,
@@ -91,7 +94,7 @@ ON_NAVIGATION = MAPPOConfig(  # what suits 25 steps without a place to reach (no
 )
 
 ON_ANY_SWARM = MAPPOConfig(  # what suits a distribution of tasks, a row a drone
-    iterations=75,
+    iterations=110,
     num_envs=22,
     minibatches=12,
     learning_rate=5e-3,
@@ -101,6 +104,7 @@ ON_ANY_SWARM = MAPPOConfig(  # what suits a distribution of tasks, a row a drone
     hidden_actor=32,
     hidden_critic=32,
     multiplier_start=5.0,
+    multiplier_most=100.0,
     multiplier_rate=0.25,
     hold=3,
     multiplier_growth=0.3,
@@ -137,6 +141,7 @@ class MAPPO(Learner):
             config.multiplier_proportional,
             cap=config.violation_cap,
             growth=config.multiplier_growth,
+            most=config.multiplier_most,
         )
 
     def new_critic(self) -> nn.Module:

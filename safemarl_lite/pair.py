@@ -50,7 +50,6 @@ class Pair:
         self.worker.start()
         if workers > 1:
             theirs.close()  # so that the end of the worker is the end of the pipe
-        self.load_state_dict(self.state_dict())  # the same weights in both
 
     def _tell(self, name, *given):
         try:
@@ -88,6 +87,7 @@ class Pair:
         return summary(waves | pickle.loads(self.learner.half.exchange(b"")), self.task)
 
     def __enter__(self):
+        self.load_state_dict(self.state_dict())  # the same weights in both
         return self
 
     def __exit__(self, *error: Any) -> None:

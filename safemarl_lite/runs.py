@@ -188,15 +188,16 @@ def train(
     `workers=2` learns in two processes, to the same numbers (`WorkerLost` where one is killed). At
     the end `best.pt` flies `certificate` episodes, as in `certify`. Raises `RunError`.
     """
-    from torch.utils.tensorboard import SummaryWriter  # slow, and only training needs it
-
     folder = Path(folder)
     _check(task, config, seed, stop)
     state = _resumed(folder, (seed, task, config)) if resume else _unused(folder)
     *seeds, held_out = np.random.SeedSequence(seed).spawn(3)
     eval_seed = int(held_out.generate_state(1)[0])
     learner_type = next(LEARNERS[c] for c in type(config).__mro__ if c in LEARNERS)
-    with Pair(learner_type, task, config, seeds, workers) as pair:
+    pair = Pair(learner_type, task, config, seeds, workers)
+    from torch.utils.tensorboard import SummaryWriter  # slow: while the second half starts
+
+    with pair:
         learner = pair.learner
         best, rows = None, []
         if state is not None:

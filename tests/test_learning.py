@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from safemarl_lite.evaluate import (
     clopper_pearson,
     episodes_needed,
     evaluate,
+    skewed_mean_bound,
     upper_bound,
 )
 from safemarl_lite.lagrangian import (
@@ -84,6 +86,9 @@ def test_multipliers_step_project_and_fall():
     assert np.allclose(pid.update([10.0]), [1.0 + 2.0 + 3.0])
     grows = Multipliers(0.0, rate=0.1, growth=0.5, initial=2.0)
     assert np.allclose(grows.update([1.0]), [2.0 + 0.1 + 1.0])
+    bounded = Multipliers([0.0, 0.0], rate=2.0, initial=1.0, proportional=1.0, most=2.5)
+    assert bounded.update([1.0, 0.5]).tolist() == [2.5, 2.5] and bounded.integral[1] == 2.0
+    assert bounded.update([0.0, 0.0]).tolist() == [2.5, 2.0]
     again = Multipliers(0.0, rate=0.1, growth=0.5)
     again.load_state_dict(json.loads(json.dumps(grows.state_dict())))
     assert np.allclose(again.update([1.0]), grows.update([1.0]))
@@ -118,7 +123,7 @@ def test_upper_bound_covers_a_skewed_cost_where_student_does_not(p):
     mean, n, missed, student = 5.0, 2000, 0, 0
     for _ in range(400):
         costs = (rng.random(n) < p) * (1 + rng.exponential(mean - 1, n))
-        missed += upper_bound(costs) < p * mean
+        missed += upper_bound(costs, costs.max()) < p * mean
         error = costs.std(ddof=1) / n**0.5
         student += costs.mean() + stats.t.ppf(0.99, n - 1) * error < p * mean
     assert missed <= 4  # 1 %, the level
@@ -127,14 +132,22 @@ def test_upper_bound_covers_a_skewed_cost_where_student_does_not(p):
 
 
 def test_upper_bound_by_hand():
-    few, often = np.zeros(2000), stats.beta.ppf(0.995, [1, 2, 4], [2000, 1999, 1997])
-    assert upper_bound(few) == pytest.approx(2 * often[0])  # none: the cost of one violation
-    few[0] = 7
-    assert upper_bound(few) == pytest.approx(7 * often[1])
-    few[:3] = 4
-    assert upper_bound(few) == pytest.approx(4 * often[2])  # no spread
-    few[:3] = 2, 4, 6
-    assert upper_bound(few) == pytest.approx(often[2] * (4 + 2 / 3**0.5 * stats.t.ppf(0.995, 2)))
+    costs, k = np.zeros(2000), np.arange(13)
+    often = stats.beta.ppf(0.995, k + 1, 2000 - k)
+    for few in (0, 1, 2, 9):  # how they spread says nothing yet: the cap
+        costs[:few] = 2
+        assert upper_bound(costs, 10) == pytest.approx(10 * often[few])
+    assert upper_bound(costs, 1) == pytest.approx(2 * often[9])  # no cap: an episode cost more
+    costs[:12] = 4
+    assert upper_bound(costs, 10) == pytest.approx(4 * often[12])  # no spread
+    costs[:12] = np.repeat([2, 4, 6], 4)
+    error = costs[:12].std(ddof=1) / 12**0.5
+    mean = 4 + error * stats.t.ppf(0.995, 11)  # no skew
+    assert upper_bound(costs, 10) == pytest.approx(often[12] * mean)
+    assert upper_bound(costs, 6) == pytest.approx(often[12] * min(mean, 6))
+    costs[:12] = 2
+    costs[11] = 10
+    assert skewed_mean_bound(costs[:12], 0.995) > 5 and upper_bound(costs, 10) <= 10 * often[12]
     assert clopper_pearson(0, 100, 0.99) == pytest.approx(1 - 0.01 ** (1 / 100))
 
 
@@ -144,7 +157,7 @@ def test_bernstein_covers_where_the_asymptotic_bound_does_not():
         u = rng.random(2000)
         costs = np.where(u < 0.01, 0.1, 0) + np.where(u > 1 - 0.0008, 9.5, 0)
         true = 0.01 * 0.1 + 0.0008 * 9.5
-        missed += upper_bound(costs) < true
+        missed += upper_bound(costs, 10) < true
         bernstein += bernstein_bound(costs, 10) < true
     assert bernstein <= 4 < 40 < missed  # 1 % is the level; the control
 
@@ -161,18 +174,14 @@ def test_bernstein_by_hand_and_what_it_refuses():
 
 
 def test_episodes_needed_by_each_bound():
-    def bernstein(costs):
-        return bernstein_bound(costs, 10)
-
-    for bound in (upper_bound, bernstein):
+    product, bernstein = (partial(bound, cap=10) for bound in (upper_bound, bernstein_bound))
+    for bound in (product, bernstein):
         n = episodes_needed(bound, 0.005, 4, 0.1)
         few, enough = (np.repeat([4.0, 0.0], [round(0.005 * k), k - round(0.005 * k)])
                        for k in (n - 100, n))  # fmt: skip
         assert bound(enough) <= 0.1 < bound(few)
-    assert episodes_needed(bernstein, 0.005, 4, 0.1) > 3 * episodes_needed(
-        upper_bound, 0.005, 4, 0.1
-    )
-    assert episodes_needed(upper_bound, 0.03, 4, 0.1) is None  # its mean is above the threshold
+    assert episodes_needed(bernstein, 0.0, 4, 0.1) > 2 * episodes_needed(product, 0.0, 4, 0.1)
+    assert episodes_needed(product, 0.03, 4, 0.1) is None  # its mean is above the threshold
 
 
 def test_the_cap_of_navigation_is_proved_and_that_of_the_swarm_refuses():
@@ -187,7 +196,7 @@ def test_the_cap_of_navigation_is_proved_and_that_of_the_swarm_refuses():
 @pytest.mark.parametrize("costs", [[np.nan] * 5, [0, np.inf], [], [1.0], [0.5, -1]])
 def test_what_is_not_finite_is_never_bounded(costs):
     with pytest.raises(ValueError, match="two or more finite costs"):
-        upper_bound(np.array(costs))
+        upper_bound(np.array(costs), 10)
 
 
 def test_a_policy_of_nan_weights_is_refused_in_one_line(tmp_path):

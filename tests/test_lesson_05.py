@@ -20,7 +20,7 @@ from safemarl_lite.step import episode_means
 from safemarl_lite.swarm import SwarmTask, SwarmTasks, SwarmVectorEnv
 
 FIGURES = ROOT / "figures"
-SEEDS = json.loads((FIGURES / "05_seeds.json").read_text())
+CONTROLS = json.loads((FIGURES / "05_controls.json").read_text())
 RESULTS = json.loads((FIGURES / "05_results.json").read_text())
 BROKEN = json.loads((FIGURES / "05_generalisation.json").read_text())
 TEN = json.loads((FIGURES / "05_ten_seeds.json").read_text())
@@ -58,26 +58,26 @@ def test_five_ways_to_set_one_number_end_as_the_page_says():
 
 def test_the_seeds_are_certified_as_the_page_says_and_the_control_is_not():
     ten = TEN["seeds"].values()
-    assert list(TEN["seeds"]) == [str(seed) for seed in range(2001, 2001 + len(ten))]
+    assert list(TEN["seeds"]) == [str(seed) for seed in range(2011, 2011 + len(ten))]
     assert all(row["certified"] and row["success"] >= 0.99 for row in ten)
-    shown = lesson_05.certificates(TEN)["seed 2001"]["violation_rate"]
-    count, row = round(2000 * shown["mean"]), TEN["seeds"]["2001"]
+    shown = lesson_05.certificates(TEN)["seed 2011"]["violation_rate"]
+    count, row = round(2000 * shown["mean"]), TEN["seeds"]["2011"]
     exact = stats.binomtest(count, 2000, alternative="less").proportion_ci(0.99, "exact").high
     assert shown == {"mean": row["violations"], "upper99": pytest.approx(exact)}
-    assert SEEDS["attitude"]["certified"] and SEEDS["scripted pilot"]["certified"]
-    assert SEEDS["scripted pilot"]["violation_rate"]["mean"] == 0
-    assert not SEEDS["unconstrained"]["certified"]
-    assert SEEDS["unconstrained"]["discounted_cost"]["mean"] > 20 * SwarmTask().threshold
+    assert CONTROLS["attitude"]["certified"] and CONTROLS["scripted pilot"]["certified"]
+    assert CONTROLS["scripted pilot"]["violation_rate"]["mean"] == 0
+    assert not CONTROLS["unconstrained"]["certified"]
+    assert CONTROLS["unconstrained"]["discounted_cost"]["mean"] > 20 * SwarmTask().threshold
 
 
 def test_the_numbers_of_flights_are_the_least_that_certify():
-    bounds = {"upper99": upper_bound, "upper99_bernstein": partial(bernstein_bound, cap=10.0)}
+    bounds = (partial(bound, cap=10.0) for bound in (upper_bound, bernstein_bound))
+    bounds = dict(zip(lesson_05.BOUNDS, bounds, strict=True))
     for name, bound in bounds.items():
         needed = TEN["episodes_needed"][name]
         assert needed["0.005"] == episodes_needed(bound, 0.005, 4.0, 0.1)
-        assert all(needed[x] <= needed[y] for x, y in zip(needed, list(needed)[1:], strict=False))
-    two, other = (TEN["episodes_needed"][name].values() for name in bounds)
-    assert all(x < y for x, y in zip(two, other, strict=True))
+    two, other = (list(TEN["episodes_needed"][name].values()) for name in bounds)
+    assert all(x < y for x, y in zip(two, other, strict=True)) and other == sorted(other)
 
 
 def test_the_live_training_runs_to_its_certificate_and_goes_on_where_it_stopped(
@@ -127,7 +127,7 @@ def test_the_shipped_policys_certificate():
     result = runs.certify(load(FIGURES / "runs/swarm"), episodes=500, seed=2024)
     cost = result["discounted_cost"]
     assert result["success_rate"] > 0.99 and result["violation_rate"]["mean"] == 0
-    assert cost["upper99"] == pytest.approx(2 * (1 - 0.005 ** (1 / 500)))  # the convention
+    assert cost["upper99"] == pytest.approx(10 * (1 - 0.005 ** (1 / 500)))  # the cap
     assert cost["upper99_bernstein"] > 2 * result["threshold"]
     whole = json.loads((FIGURES / "runs/swarm/result.json").read_text())
     assert whole["certified"] and whole["episodes"] == 2000

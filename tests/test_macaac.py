@@ -517,12 +517,12 @@ def test_a_wrong_setting_is_refused(field, bad):
         MACAACConfig(**{field: bad})
 
 
-def test_no_violation_is_no_proof_of_zero_and_costs_what_the_task_says():
+def test_no_violation_is_no_proof_of_zero_and_costs_what_the_task_can():
     task = NavigationTask(n_agents=1, n_landmarks=1)  # nobody to collide with
     still = lambda v: np.zeros(v.shape[:2], int)  # noqa: E731
     result = evaluate(still, task, 50, 0)
     bound = clopper_pearson(0, 50, 0.995)
-    assert result["constraints"][0]["upper99"] == pytest.approx(bound * task.violation_cost)
+    assert result["constraints"][0]["upper99"] == pytest.approx(bound * task.cost_cap)
 
 
 def test_the_best_checkpoint_of_an_unconstrained_learner_is_the_one_of_most_return():

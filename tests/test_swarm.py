@@ -424,6 +424,22 @@ def test_rendering_shows_the_scene():
     env.close()
 
 
+def test_the_surrogate_costs_a_graze_in_full_and_falls_from_there():
+    task = SwarmTask(n_drones=2, n_obstacles=1)
+    rows = [  # distance of the drones, and of the first to the obstacle: its surrogate
+        (1.99, 9, 1), (2.01, 9, 0.98), (2.25, 9, 0.5), (2.51, 9, 0),
+        (5, 2.99, 1), (5, 3.01, 1), (5, 3.149, 1), (5, 3.4, 0.5), (5, 3.651, 0),
+    ]  # fmt: skip
+    with SwarmVectorEnv(task, len(rows), autoreset=False) as env:
+        at, obstacle = np.zeros((len(rows), 2, 3)) + [0, 0, 12], np.zeros((len(rows), 1, 3)) + 12
+        at[:, 1, 0], obstacle[:, 0, 0] = [row[0] for row in rows], [-row[1] for row in rows]
+        obstacle[:, 0, 1] = 0
+        env.reset(options={"positions": at, "obstacles": obstacle})
+        surrogate, costs = env.costs(task.surrogate_limits, task.margins), env.costs()
+    assert np.allclose(surrogate[:, 0, 0], [row[2] for row in rows], atol=1e-9)
+    assert (surrogate >= costs).all() and costs[:, 0, 0].tolist() == [1, 0, 0, 0, 1, 0, 0, 0, 0]
+
+
 def test_two_constraints_sum_to_the_total():
     total, split = (
         SwarmVectorEnv(SwarmTask(), 4, 0),

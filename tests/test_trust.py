@@ -59,7 +59,7 @@ class Script:
 
 def scripted(costs_of, thresholds=(1.0,), horizon=4, discount=0.5):
     task = SimpleNamespace(thresholds=thresholds, horizon=horizon, discount=discount)
-    task.threshold, task.violation_cost, task.costs_of = thresholds, 1.0, costs_of
+    task.threshold, task.costs_of = thresholds, costs_of
     task.cost_cap = 1e9
     task.worlds, task.draws = [], []
 

@@ -9,6 +9,7 @@ import numpy as np
 from .. import runs
 from ..evaluate import clopper_pearson, rollout
 from ..swarm import SwarmTask
+from ..swarm.task import near
 from ..swarm.tasks import AWAY
 from .exercise import Slip, ask, exercise, expect
 from .lesson_02 import flight
@@ -81,12 +82,12 @@ def show_last(results, threshold):
     show_bars(names, panels, "Success, discounted cost, violations of five policies", budget)
 
 
-def show_surrogate(log, d_safe, margin, threshold):
+def show_surrogate(log, task):
     """Display the ramp, and what the critic's cost head says beside Ĵ_c in a training."""
     fig, axes = plt.subplots(1, 2, figsize=(10, 3))
     gap = np.linspace(1, 3.2, 441)
-    axes[0].plot(gap, gap < d_safe, color=COST)
-    axes[0].plot(gap, np.clip((d_safe + margin - gap) / margin, 0, 1), "--", color=NEUTRAL)
+    axes[0].plot(gap, gap < task.d_safe, color=COST)
+    axes[0].plot(gap, near(gap, task.d_safe, task.margin), "--", color=NEUTRAL)
     axes[0].text(1.05, 1.03, "cost: 1 below d_safe", color=COST)
     axes[0].text(2.42, 0.45, "surrogate", color=NEUTRAL)
     axes[0].set(xlabel="distance of two drones (m)", ylabel="per step and direction", ylim=(0, 1.2))
@@ -96,9 +97,9 @@ def show_surrogate(log, d_safe, margin, threshold):
     axes[1].text(0.7 * steps[-1], 1.0, "value_cost_0", color=NEUTRAL)
     axes[1].text(0.2 * steps[-1], 4, "Ĵ_c", color=COST)
     axes[1].set(xlabel="environment steps (millions)", ylabel="discounted, the whole swarm")
-    axes[1].set_yscale("symlog", linthresh=threshold)
+    axes[1].set_yscale("symlog", linthresh=task.threshold)
     axes[1].set_ylim(0, 100)
-    budget_line(axes[1], threshold)
+    budget_line(axes[1], task.threshold)
     figure(fig, "A step at 2 m under a ramp that ends at 2.5 m; the critic's value beside the cost")
 
 

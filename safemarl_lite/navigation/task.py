@@ -41,7 +41,6 @@ class NavigationTask:
     """Everything that may be set about the task; raises `ValueError` on construction."""
 
     kind: ClassVar[str] = "navigation"
-    violation_cost: ClassVar[float] = 1.0  # the least that one violation costs, undiscounted
 
     n_agents: Count = 5
     n_landmarks: Count = 5

@@ -42,6 +42,7 @@ class OpenTask(SwarmTask):
     arrival_bonus: Amount = 10.0
     margin: Positive = 0.25  # m, towards drones
     obstacle_margin: Positive = 0.6  # m
+    obstacle_buffer: Amount = 0.0
     n_neighbours: Natural = 5
     n_obstacles_seen: Natural = 3
 

@@ -116,7 +116,6 @@ class SwarmTask:
     kind: ClassVar[str] = "swarm"
     equivariant: ClassVar[bool] = False  # which networks fly it
     entry_bonus: ClassVar[float] = 0.0  # reward of a drone that enters the goal; lost on leaving it
-    violation_cost: ClassVar[float] = 2.0  # the least that a close pair costs
     cost_cap: ClassVar[float] = 10.0  # of an episode's discounted cost; stated, not proved
 
     n_drones: Count = 5
@@ -139,6 +138,7 @@ class SwarmTask:
     drag: Positive = 1.5  # 1/s: the drag force is −mass · drag · velocity
     arrival_bonus: Amount = 5.0  # reward of each drone when all are in the goal
     margin: Amount = 0.5  # m: width of the ramp of the surrogate cost that advantages are made of
+    obstacle_buffer: Amount = 0.15  # m beyond the limit up to which that cost is 1: of obstacles
     n_neighbours: Natural = 4  # drones in a view, nearest first
     n_obstacles_seen: Natural = 3  # obstacles in a view, nearest first
 
@@ -234,6 +234,12 @@ class SwarmTask:
         """Distances (m) below which drones and obstacles cost, (K,)."""
         drones, obstacles = self.d_safe, self.obstacle_radius + self.d_safe
         return np.repeat([drones, obstacles], [self.n_drones, self.n_obstacles])
+
+    @cached_property
+    def surrogate_limits(self) -> np.ndarray:
+        """Distances (m) below which the surrogate is 1, (K,): grazing an obstacle costs in full."""
+        count = [self.n_drones, self.n_obstacles]
+        return self.limits + np.repeat([0, self.obstacle_buffer], count)
 
     @property
     def margins(self) -> float | np.ndarray:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..parallel import Seed
-from ..settings import Amount, Count, Natural, Share
+from ..settings import Count, Natural, Share
 from .open import OpenTask, dot
 from .task import GRAVITY, ROOM, InfeasibleTask, SwarmTask, formation, lengths
 
@@ -56,7 +56,7 @@ class SwarmTasks(OpenTask):
     wind: Range = (0.0, 0.5)  # m/s, level
     moving: Share = 0.5  # of the episodes have obstacles that move
     drift: Range = (0.3, 1.5)  # m/s, any direction
-    apart: Amount = 6.5  # m, at least, between the points where obstacles cross the way
+    apart: Range = (6.5, 6.5)  # m, the least between the points where obstacles cross the way
     practice: Count = 150  # control steps of each swarm between two updates
 
     def _check_feasible(self):
@@ -66,7 +66,7 @@ class SwarmTasks(OpenTask):
         for name, least, most in (
             ("spread", 0, np.inf), ("climb", -1.5, 1.5), ("height", self.body_radius, np.inf),
             ("goal_room", 1, np.inf), ("spacing", self.d_safe, np.inf), ("jitter", 0, np.inf),
-            ("masses", 0, np.inf), ("wind", 0, np.inf), ("drift", 0, np.inf),
+            ("masses", 0, np.inf), ("wind", 0, np.inf), ("drift", 0, np.inf), ("apart", 0, np.inf),
         ):  # fmt: skip
             given = getattr(self, name)
             if len(given) != 2 or not least <= given[0] <= given[1] <= most or given[1] == np.inf:
@@ -78,8 +78,12 @@ class SwarmTasks(OpenTask):
                                  f"against the wind of {self.wind[1]:g} m/s")  # fmt: skip
 
     def training_env(self, num_envs: int, seed: Seed = 0) -> "OpenVectorEnv":
-        """What a learner flies between two updates: `practice` steps of every swarm."""
-        return replace(self, horizon=self.practice).vector_env(num_envs, seed)
+        """What a learner flies between two updates: `practice` steps of every swarm.
+
+        Obstacles may also stand closer than in the task, down to `apart` = 0: practice is harder.
+        """
+        harder = replace(self, horizon=self.practice, apart=(0.0, self.apart[1]))
+        return harder.vector_env(num_envs, seed)
 
     @cached_property
     def top_speed(self) -> float:
@@ -147,7 +151,7 @@ class SwarmTasks(OpenTask):
         obstacles = np.tile((centre + [0, 0, AWAY])[:, None], (1, m, 1))
         drift, crossings = np.zeros((count, m, 3)), np.full((count, m, 3), np.inf)
         number = rng.integers(0, m + 1, count)
-        moves = rng.random(count) < self.moving
+        moves, apart = rng.random(count) < self.moving, rng.uniform(*self.apart, (count, 1))
         side = np.cross(along, (0, 0, 1))
         side /= lengths(side)[:, None]
         for k in np.repeat(range(m), TRIES):
@@ -160,7 +164,7 @@ class SwarmTasks(OpenTask):
             velocity *= (moves * rng.uniform(*self.drift, count) / lengths(velocity))[:, None]
             begin = crossing - velocity * (far / CRUISE * rng.uniform(0.3, 1.5, count))[:, None]
             fits = (k < number) & np.isinf(crossings[:, k, 0])  # wanted, and not yet found
-            fits &= (lengths(crossings - crossing[:, None]) >= self.apart).all(-1)
+            fits &= (lengths(crossings - crossing[:, None]) >= apart).all(-1)
             for point, room in balls:
                 fits &= passes(begin, velocity, point) >= room
             obstacles[fits, k], drift[fits, k] = begin[fits], velocity[fits]

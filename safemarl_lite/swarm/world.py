@@ -212,7 +212,8 @@ class SwarmVectorEnv(Batch):
         entered = inside.astype(float) - (before.to_target <= self.goal_radius)
         rewards += task.entry_bonus * entered
         rewards += task.arrival_bonus * terminated[:, None]
-        costs, surrogate, contacts = self.costs(), self.costs(task.margins), self.contacts()
+        costs, contacts = self.costs(), self.contacts()
+        surrogate = self.costs(task.surrogate_limits, task.margins)
         successor = now = self.observations(), self.state()
         ended = np.flatnonzero(terminated | truncated) if self.autoreset else ()
         if len(ended):
@@ -221,13 +222,16 @@ class SwarmVectorEnv(Batch):
             now[0][ended], now[1][ended] = self.observations(ended), self.state(ended)
         return Step(*now, rewards, costs, terminated, truncated, *successor, contacts, surrogate)
 
-    def costs(self, margin: float | np.ndarray = 0.0) -> np.ndarray:
+    def costs(
+        self, limits: np.ndarray | None = None, margin: float | np.ndarray = 0.0
+    ) -> np.ndarray:
         """Each drone's share of each constraint now, (E, N, m); the sum over N is c.
 
-        With a margin (m; or one for each other, (K,)) the surrogate: a ramp of that width, never
-        below the cost.
+        With wider limits (K,) in m and a margin (m; or one for each other, (K,)) the surrogate: 1
+        below them, then a ramp of that width to 0, never below the cost.
         """
-        n, close = self.task.n_drones, near(self.seen.gaps, self.task.limits, margin)
+        limits = self.task.limits if limits is None else limits
+        n, close = self.task.n_drones, near(self.seen.gaps, limits, margin)
         drones = close[..., :n].sum(-1) - 1.0  # a drone is no neighbour of itself
         obstacles = close[..., n:].sum(-1)
         if len(self.task.thresholds) == 1:

@@ -78,7 +78,7 @@ def solved(cell, call):
 
 def flights():
     (count,) = {
-        result["episodes"] for name in ("05_results", "05_seeds") for result in read(name).values()
+        result["episodes"] for name in ("05_results", "05_controls") for result in read(name).values()
     }
     return count
 
@@ -88,35 +88,33 @@ QUOTED = {
         "0.1": lambda: TASK.threshold,
     },
     "train-03": {
-        "0.1": lambda: TASK.threshold,
         "100": lambda: TASK.horizon,
         "80 %": lambda: CONFIG.skill,
         "60": lambda: CONFIG.hold,
-        "0.3": lambda: CONFIG.multiplier_start,
+        "0.1": lambda: TASK.threshold if CONFIG.multiplier_start == 0.1 else None,
         "0.5": lambda: CONFIG.multiplier_rate if NEAR == 0.5 else None,
-        "64": lambda: CONFIG.num_envs,
-        "0.06": lambda: 4 / CONFIG.num_envs,
+        "48": lambda: CONFIG.num_envs,
+        "0.08": lambda: 4 / CONFIG.num_envs,
         "0.098": lambda: CONFIG.tighten,
         "0.002": lambda: TASK.threshold - CONFIG.tighten,
         "0.2": lambda: CONFIG.std_end,
-        "32": lambda: CONFIG.rehearsed if CONFIG.num_envs == 64 else None,
+        "20": lambda: CONFIG.multiplier_most,
+        "32": lambda: CONFIG.rehearsed,
+        "15": lambda: 100 * TASK.obstacle_buffer,
     },
     "train-08": {
         "0.1": lambda: 0.1,  # given
         "10": lambda: 10,  # given
         "0.9": lambda: 0.9,  # given
-        "130": lambda: CONFIG.iterations,
-        "128": lambda: (
-            style.read_log(ROOT / "figures/05_lagrangian.csv")["env_steps"][0] / TASK.horizon
-        ),
-        "30": lambda: 30,  # given
-        "0.08": lambda: 0.08,  # given
+        "112": lambda: CONFIG.iterations,
+        "48": lambda: CONFIG.num_envs,
     },
     "train-14": {
         "2,000": flights,
         "0.1": lambda: 0.1,  # given
         "10": lambda: 10,  # given
         "99 %": lambda: LEVEL,
+        "10": lambda: TASK.cost_cap,
     },
     "train-17": {
         "99 %": lambda: LEVEL,
@@ -137,7 +135,7 @@ QUOTED = {
         "2,000": flights,
     },
     "train-21": {
-        "99.2 %": lambda: read("05_seeds")["scripted pilot"]["success_rate"],
+        "99.2 %": lambda: read("05_controls")["scripted pilot"]["success_rate"],
         "99 %": lambda: LEVEL,
         "2,000": flights,
         "100": lambda: float(re.search(r"2000 if TRAIN else (\d+)", SOURCE["train-live"])[1]),
@@ -154,7 +152,7 @@ QUOTED = {
         "59 %": lambda: broken("8 drones, goal grown", "violations", "N"),
         "50 %": lambda: broken("start and target exchanged", "success", "task"),
         "7 %": lambda: broken("obstacles on both sides", "violations", "task"),
-        "6.5": lambda: trained()["task"]["apart"],
+        "6.5": lambda: trained()["task"]["apart"][1],
         "97.5 %": lambda: other("5 drones, as trained", "clean", "rows"),
         "88.0 %": lambda: other("8 obstacles", "clean", "rows"),
         "0 %": lambda: other("goal radius 1.6 m", "success", "rows"),
