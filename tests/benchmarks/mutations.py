@@ -1,0 +1,239 @@
+"""Do the tests notice? Mutants of the modules, made by cosmic-ray, and the tests that kill them.
+
+    pip install cosmic-ray coverage
+    PYTHONPATH=. python tests/benchmarks/mutations.py map                # which test runs which line
+    PYTHONPATH=. python tests/benchmarks/mutations.py run --seed 1 --count 150
+    PYTHONPATH=. python tests/benchmarks/mutations.py run --again        # survivors only, new tests
+
+`map` runs the tests once (about ten minutes) with coverage's contexts. `run` draws mutants of
+the core's modules, spread over them by their lines, and tries each in a copy of the repository, in
+a fork that has the libraries loaded: first the fastest of the tests that run the mutated line. A
+mutant that outlasts its tests by far is killed too. Comparisons of types, of strings in messages
+and annotations are no mutants. The table goes to `figures/mutations.json`.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+WORK, MAP = Path("/tmp/mutations"), Path("/tmp/mutations.map.json")
+TABLE = ROOT / "figures/mutations.json"
+SKIP = ("test_browser", "test_house", "test_interface", "test_quoted", "test_notebooks",
+        "test_assignment", "test_exercises")  # fmt: skip
+SECONDS = 240  # for the tests of one mutant
+
+
+def modules():
+    """The core: everything but the pages' own room, the command line and packages' lists."""
+    for path in sorted((ROOT / "safemarl_lite").rglob("*.py")):
+        if "lessons" not in path.parts and not path.name.startswith("__"):
+            yield path.relative_to(ROOT)
+
+
+# ------------------------------------------------------------------ which test runs which line
+
+
+class Watch:
+    """A pytest plugin: a coverage context and a duration for each test."""
+
+    def __init__(self, cover):
+        self.cover, self.seconds = cover, {}
+
+    def pytest_runtest_logstart(self, nodeid):
+        self.cover.switch_context(nodeid)
+
+    def pytest_runtest_logreport(self, report):
+        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0) + report.duration
+
+
+def make_map():
+    import coverage
+    import pytest
+
+    os.chdir(ROOT)
+    cover = coverage.Coverage(data_file=None, source=["safemarl_lite"], concurrency=["thread"])
+    watch = Watch(cover)
+    cover.start()
+    files = [str(x) for x in sorted(Path("tests").glob("test_*.py")) if x.stem not in SKIP]
+    plain = ["-q", "-p", "no:cacheprovider", "-o", "addopts=", "-m", "not browser"]
+    pytest.main([*plain, *files], plugins=[watch])
+    cover.stop()
+    data, lines = cover.get_data(), {}
+    for path in data.measured_files():
+        name = str(Path(path).relative_to(ROOT))
+        by_line = data.contexts_by_lineno(path)
+        lines[name] = {k: [c for c in v if c] for k, v in by_line.items()}
+    MAP.write_text(json.dumps({"seconds": watch.seconds, "lines": lines}))
+
+
+# ------------------------------------------------------------------ mutants
+
+
+def code_lines(text):
+    """Lines that hold no docstring and no annotation alone."""
+    import ast
+
+    kept = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.stmt) and not (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        ):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom):
+                continue
+            kept |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return kept
+
+
+def mutants(path):
+    """Every mutant of a module: (line, operator, text before, text after, mutated source)."""
+    from cosmic_ray.mutating import mutate_code
+    from cosmic_ray.plugins import get_operator, operator_names
+    from cosmic_ray.ast import ast_nodes, get_ast_from_source
+
+    text = (ROOT / path).read_text()
+    tree, kept = get_ast_from_source(text), code_lines(text)
+    for name in operator_names():
+        if "numbers" in name.lower() and name.endswith("NumberReplacer"):
+            pass
+        if any(word in name for word in ("Decorator", "variable", "ExceptionReplacer")):
+            continue
+        operator, index = get_operator(name)(), 0
+        for node in ast_nodes(tree):
+            for start, stop in operator.mutation_positions(node):
+                if start[0] in kept:
+                    mutated = mutate_code(text, operator, index)
+                    yield start[0], name.split("/")[1], mutated
+                index += 1
+
+
+def sample(count, seed):
+    """`count` mutants, spread over the modules by their lines of code."""
+    rng, found = random.Random(seed), []
+    sizes = {path: len(code_lines((ROOT / path).read_text())) for path in modules()}
+    for path, size in sizes.items():
+        whole = [x for x in mutants(path) if x[2] and changed(path, x[2])]
+        wanted = max(1, round(count * size / sum(sizes.values())))
+        rng.shuffle(whole)
+        found += [(str(path), *x) for x in whole[:wanted]]
+    rng.shuffle(found)
+    return found[:count]
+
+
+def changed(path, text):
+    """Whether a mutant changes more than a type's union, a slice's `None` or an error's words."""
+    before, after = (ROOT / path).read_text().splitlines(), text.splitlines()
+    pairs = [(a, b) for a, b in zip(before, after, strict=False) if a != b]
+    return bool(pairs) and not any(
+        re.search(r"^\s*(raise|f\"|\")|: \w+ \| |-> .*\|", a) for a, _ in pairs
+    )
+
+
+def trial(path, text, tests):
+    """In a fork that has the libraries: the mutated module and the tests → killer, or None."""
+    target, began = WORK / path, time.perf_counter()
+    original = target.read_text()
+    target.write_text(text)
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:
+        out = io.StringIO()
+        os.setsid()
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+                os.chdir(WORK)
+                sys.path.insert(0, str(WORK))
+                sys.dont_write_bytecode = True
+                import pytest
+
+                plain = ["-q", "-x", "-p", "no:cacheprovider", "-o", "addopts="]
+                code = int(pytest.main([*plain, "--rootdir", str(WORK), *tests]))
+        except BaseException as error:
+            code = 99
+            out.write(f"ERROR {error!r}")
+        os.write(write, f"{code}\n{out.getvalue()[-4000:]}".encode())
+        os._exit(0)
+    os.close(write)
+    said, killer = b"", "time"
+    while time.perf_counter() - began < SECONDS:
+        signal.alarm(0)
+        import select
+
+        if select.select([read], [], [], 1)[0]:
+            part = os.read(read, 65536)
+            if not part:
+                break
+            said += part
+    else:
+        os.killpg(child, signal.SIGKILL)
+    os.close(read)
+    os.waitpid(child, 0)
+    target.write_text(original)
+    if said:
+        code, _, words = said.decode(errors="replace").partition("\n")
+        failed = re.findall(r"(?m)^(?:FAILED|ERROR) (\S+)", words)
+        killer = None if code == "0" else failed[0].split("::")[-1] if failed else f"code {code}"
+    elif killer == "time" and time.perf_counter() - began < SECONDS:
+        killer = "died"
+    return killer, round(time.perf_counter() - began, 1)
+
+
+def load_libraries():
+    for name in ("numpy", "scipy.stats", "scipy.optimize", "scipy.spatial.transform", "torch",
+                 "pytest", "hypothesis.extra.numpy", "gymnasium", "pettingzoo.test", "pybullet",
+                 "matplotlib.pyplot", "tyro", "tqdm.auto", "torch.utils.tensorboard"):  # fmt: skip
+        __import__(name)
+    sys.modules["torch"].set_num_threads(1)
+
+
+def run(given):
+    known = json.loads(MAP.read_text())
+    shutil.rmtree(WORK, ignore_errors=True)
+    kept = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    for name in filter(None, kept.stdout.split("\0")):
+        (WORK / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, WORK / name)
+    chosen = sample(given.count, given.seed)
+    rows = json.loads(TABLE.read_text())["mutants"] if given.again else []
+    alive = {(r["file"], r["change"]) for r in rows if not r["killed by"]}
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    load_libraries()
+    for path, line, operator, text in chosen:
+        before, after = (ROOT / path).read_text().splitlines(), text.splitlines()
+        was, now = next((a, b) for a, b in zip(before, after, strict=False) if a != b)
+        change = f"{was.strip()} → {now.strip()}"
+        if given.again and (path, change) not in alive:
+            continue
+        tests = sorted(known["lines"].get(path, {}).get(str(line), []),
+                       key=lambda t: known["seconds"].get(t, 9))  # fmt: skip
+        extra = given.extra or []
+        killer, seconds = trial(path, text, [*extra, *tests]) if tests or extra else (None, 0)
+        row = {"file": path, "line": line, "operator": operator, "change": change}
+        row |= {"killed by": killer, "tests": len(tests)}
+        rows = [r for r in rows if (r["file"], r["change"]) != (path, change)] + [row]
+        print(f"{killer or 'ALIVE'} | {path}:{line} | {change} | {len(tests)} | {seconds} s",
+              flush=True)  # fmt: skip
+        killed = sum(bool(r["killed by"]) for r in rows)
+        table = {"seed": given.seed, "killed": killed, "of": len(rows), "mutants": rows}
+        TABLE.write_text(json.dumps(table, indent=0, ensure_ascii=False) + "\n")
+    print(f"killed {sum(bool(r['killed by']) for r in rows)} of {len(rows)}")
+
+
+if __name__ == "__main__":
+    look = argparse.ArgumentParser()
+    look.add_argument("what", choices=("map", "run"))
+    look.add_argument("--seed", type=int, default=1)
+    look.add_argument("--count", type=int, default=150)
+    look.add_argument("--again", action="store_true", help="survivors only")
+    look.add_argument("--extra", nargs="*", help="tests that the map does not know yet")
+    given = look.parse_args()
+    make_map() if given.what == "map" else run(given)
