@@ -1,7 +1,7 @@
 """Do the tests notice? Mutants of the modules, made by cosmic-ray, and the tests that kill them.
 
     pip install cosmic-ray coverage
-    PYTHONPATH=. python tests/benchmarks/mutations.py map                # which test runs which line
+    PYTHONPATH=. python tests/benchmarks/mutations.py map             # which test runs which line
     PYTHONPATH=. python tests/benchmarks/mutations.py run --seed 1 --count 150
     PYTHONPATH=. python tests/benchmarks/mutations.py run --again        # survivors only, new tests
 
@@ -97,9 +97,9 @@ def code_lines(text):
 
 def mutants(path):
     """Every mutant of a module: (line, operator, text before, text after, mutated source)."""
+    from cosmic_ray.ast import ast_nodes, get_ast_from_source
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator, operator_names
-    from cosmic_ray.ast import ast_nodes, get_ast_from_source
 
     text = (ROOT / path).read_text()
     tree, kept = get_ast_from_source(text), code_lines(text)
@@ -110,7 +110,7 @@ def mutants(path):
             continue
         operator, index = get_operator(name)(), 0
         for node in ast_nodes(tree):
-            for start, stop in operator.mutation_positions(node):
+            for start, _ in operator.mutation_positions(node):
                 if start[0] in kept:
                     mutated = mutate_code(text, operator, index)
                     yield start[0], name.split("/")[1], mutated
