@@ -196,10 +196,13 @@ def handed_out(course, lesson="01"):
     return json.loads(page.read_text())
 
 
-def scores(course, students, lesson="01"):
-    """Submissions, student → book or text, autograded → student → points, None where it failed."""
+def earned(course, students, lesson="01"):
+    """Submissions, student → book or text, autograded → student → exercise → points; None where
+    the submission could not be graded."""
     from nbgrader.api import Gradebook, MissingEntry
 
+    numbers = {cells(lesson)[e.at]["id"]: e.number for e in EXERCISES.values()
+               if e.number[0] == lesson[1]}  # fmt: skip
     shutil.rmtree(course / "submitted", ignore_errors=True)
     for student, book in students.items():
         folder = course / "submitted" / student / f"lesson_{lesson}"
@@ -211,10 +214,18 @@ def scores(course, students, lesson="01"):
     found = {}
     with Gradebook(f"sqlite:///{course}/gradebook.db", "safemarl") as book:
         for student in students:
-            failed = f"for student '{student}'" in done.stderr
+            found[student] = None
+            if f"for student '{student}'" in done.stderr:
+                continue
             try:
-                found[student] = book.find_submission(f"lesson_{lesson}", student).score
-            except MissingEntry:
-                found[student] = None
-            found[student] = None if failed else found[student]
+                (page,) = book.find_submission(f"lesson_{lesson}", student).notebooks
+            except (MissingEntry, ValueError):
+                continue
+            found[student] = {numbers[g.name]: g.score for g in page.grades}
     return found
+
+
+def scores(course, students, lesson="01"):
+    """Student → the sum of the points, or None."""
+    found = earned(course, students, lesson)
+    return {name: None if x is None else sum(x.values()) for name, x in found.items()}

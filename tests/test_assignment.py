@@ -7,16 +7,12 @@ import re
 import signal
 import sys
 
-import numpy as np
 import pytest
 from lesson_pages import EXERCISES, PAGES, ROOT, cells, check, functions, solution
 from submissions import (
-    KINDS,
     MARKS,
     OWN,
     POINTS,
-    TRICKS,
-    add,
     answer,
     handed_out,
     mutilated,
@@ -192,33 +188,6 @@ def test_nbgrader_gives_what_is_earned(course, out):
     })  # fmt: skip
     half = POINTS["1.1"] + POINTS["1.3"]
     assert found == {"blank": 0, "full": sum(POINTS.values()), "half": half, "wrong": 0}
-
-
-def test_nbgrader_survives_mutilated_notebooks(course, out):
-    """One of each kind on a page half of which is solved; a kernel that dies or a file that is no
-    notebook fails alone."""
-    rng, students, solved = np.random.default_rng(0), {}, {"1.1", "1.4"}
-    for change in dict.fromkeys(KINDS):
-        students[change.__name__] = book = answer(out, solved, "return 0.0")
-        change(rng, book)
-    for k, code in enumerate(TRICKS):
-        students[f"trick-{k}"] = book = answer(out, {"1.3"}, "return 0.0")
-        add(rng, book, code, last=True)
-    students["tag"] = book = answer(out, {}, "return 0.0")
-    for cell in book["cells"]:
-        cell["metadata"]["tags"] = ["skip-execution"]
-    students["dead"] = book = answer(out, POINTS)
-    add(rng, book, "import os\nos._exit(1)")
-    students["torn"] = json.dumps(out)[:3000]
-    students["sound"] = answer(out, POINTS)
-    found = scores(course, students)
-    assert found["sound"] == sum(POINTS.values()) and found["tag"] == 0
-    assert found["dead"] in (None, 0) and found["torn"] in (None, 0)
-    for student, points in found.items():
-        if student.startswith("trick-"):
-            assert points in (0, POINTS["1.3"]), student
-        elif student not in ("sound", "dead", "torn", "tag"):
-            assert points is not None and points <= POINTS["1.1"] + POINTS["1.4"], student
 
 
 def test_the_teachers_table_adds_up():

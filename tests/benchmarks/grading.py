@@ -5,8 +5,8 @@
 
 Each page: `assignment`, `generate_assignment`, `autograde` of a blank submission, one with all
 solutions, one with about half of the points solved and the rest wrong, one wrong everywhere.
-Mutilated: the submissions of `tests/submissions.py` on lesson 01's exercises, ten at a time.
-Takes the time of running each page four times, and about eight minutes for a hundred mutilations.
+Mutilated: the submissions of `tests/submissions.py` on lesson 01's exercises, ten at a time, after
+every trick, a dying kernel and a torn file. It takes the time of running each page four times.
 The table goes to `figures/grading.json`.
 """
 
@@ -18,11 +18,23 @@ import time
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from lesson_pages import EXERCISES, PAGES  # noqa: E402
-from submissions import OWN, answer, handed_out, mutilated, scores, source_of  # noqa: E402
+from submissions import (  # noqa: E402
+    POINTS,
+    TRICKS,
+    add,
+    answer,
+    earned,
+    handed_out,
+    mutilated,
+    scores,
+    source_of,
+)  # fmt: skip
 
 from safemarl_lite.__main__ import main  # noqa: E402
 
@@ -55,25 +67,44 @@ def whole(lesson, course):
 
 
 def mutilations(count, course):
-    """How many mutilated pages were graded, and how many of their exercises earned points that
-    were not solved: none may."""
+    """What happened to mutilated pages: graded or not, points, and points that nobody had solved
+    (none may be), all of lesson 01's exercises."""
     main(["assignment", "01", "--out", str(course)])
     (course / "source/lesson_01" / PAGES["01"].name).write_text(json.dumps(source_of()))
-    handed_out(course)
-    points, row = {e.number: e.minutes for e in OWN}, {"graded": 0, "failed": 0, "points": 0}
-    row |= {"solved": 0, "unearned": 0}
+    out = handed_out(course)
+    row = dict.fromkeys(("pages", "not graded", "points", "points solved", "points unearned"), 0)
+
+    def grade(books):  # name → page, numbers that are solved
+        found = earned(course, {name: book for name, (book, _) in books.items()})
+        for name, (_, solved) in books.items():
+            points = found[name] or {}
+            row["pages"] += 1
+            row["not graded"] += found[name] is None
+            row["points"] += sum(points.values())
+            row["points solved"] += sum(POINTS[number] for number in solved)
+            row["points unearned"] += sum(x for k, x in points.items() if k not in solved)
+        print(row, flush=True)
+        return found
+
+    grade(special(out))
     for first in range(0, count, 10):
         seeds = range(first, min(first + 10, count))
-        books = {f"s{seed}": mutilated(seed)[:2] for seed in seeds}
-        found = scores(course, {name: book for name, (book, _) in books.items()})
-        for name, (_, solved) in books.items():
-            most = sum(points[number] for number in solved)
-            row["solved"] += most
-            row["failed" if found[name] is None else "graded"] += 1
-            row["points"] += found[name] or 0
-            row["unearned"] += max(0, (found[name] or 0) - most)
-        print(row, flush=True)
+        grade({f"s{seed}": mutilated(seed)[:2] for seed in seeds})
     return row
+
+
+def special(out):
+    """Every trick; tests tagged away; a kernel that dies; a file that is no notebook; a sound one."""
+    rng, books = np.random.default_rng(0), {}
+    for k, code in enumerate(TRICKS):
+        books[f"trick{k}"] = answer(out, {"1.3"}, "return 0.0"), {"1.3"}
+        add(rng, books[f"trick{k}"][0], code, last=True)
+    books["tagged"] = answer(out, {}, "return 0.0"), set()
+    for cell in books["tagged"][0]["cells"]:
+        cell["metadata"]["tags"] = ["skip-execution"]
+    books["dies"] = answer(out, POINTS), set(POINTS)
+    add(rng, books["dies"][0], "import os\nos._exit(1)")
+    return books | {"torn": (json.dumps(out)[:3000], set()), "sound": (answer(out, POINTS), POINTS)}
 
 
 def run():
