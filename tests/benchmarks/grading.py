@@ -94,7 +94,7 @@ def mutilations(count, course):
 
 
 def special(out):
-    """Every trick; tests tagged away; a kernel that dies; a file that is no notebook; a sound one."""
+    """Every trick; tests tagged away; a kernel that dies; a torn file; a sound page."""
     rng, books = np.random.default_rng(0), {}
     for k, code in enumerate(TRICKS):
         books[f"trick{k}"] = answer(out, {"1.3"}, "return 0.0"), {"1.3"}
