@@ -391,14 +391,14 @@ def test_dropped_worlds_are_freed_and_closed_ones_close_again():
 def test_ctrl_c_while_modules_load_is_no_traceback():
     process = subprocess.Popen([sys.executable, "-m", "safemarl_lite", "--help"],
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # fmt: skip
-    time.sleep(0.4)
+    while "numpy" not in Path(f"/proc/{process.pid}/maps").read_text():
+        assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    said = process.communicate()[1].decode()
-    assert "Traceback" not in said or "safemarl_lite" not in said
+    assert not process.communicate()[1] and process.returncode == -signal.SIGINT
 
 
-def test_waves_stay_even_where_sizes_are_odd():
-    """The control of the limits: what is large, and is not absurd, still runs."""
+def test_a_large_swarm_is_not_absurd():
+    """The control of the limits."""
     with SwarmVectorEnv(SwarmTask(n_drones=128, goal_radius=12, start=(-40, -40, 30), n_obstacles=0,
                                   target=(40, 40, 20), horizon=400), 2) as batch:  # fmt: skip
         batch.reset(seed=0)

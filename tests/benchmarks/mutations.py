@@ -3,7 +3,8 @@
     pip install cosmic-ray coverage
     PYTHONPATH=. python tests/benchmarks/mutations.py map             # which test runs which line
     PYTHONPATH=. python tests/benchmarks/mutations.py run --seed 1 --count 150
-    PYTHONPATH=. python tests/benchmarks/mutations.py run --again        # survivors only, new tests
+    PYTHONPATH=. python tests/benchmarks/mutations.py run --again       # survivors only, new tests
+    PYTHONPATH=. python tests/benchmarks/mutations.py listed            # those of an inspection
 
 `map` runs the tests once (about ten minutes) with coverage's contexts. `run` draws mutants of
 the core's modules, spread over them by their lines, and tries each in a copy of the repository, in
@@ -19,6 +20,7 @@ import json
 import os
 import random
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -104,8 +106,6 @@ def mutants(path):
     text = (ROOT / path).read_text()
     tree, kept = get_ast_from_source(text), code_lines(text)
     for name in operator_names():
-        if "numbers" in name.lower() and name.endswith("NumberReplacer"):
-            pass
         if any(word in name for word in ("Decorator", "variable", "ExceptionReplacer")):
             continue
         operator, index = get_operator(name)(), 0
@@ -165,9 +165,6 @@ def trial(path, text, tests):
     os.close(write)
     said, killer = b"", "time"
     while time.perf_counter() - began < SECONDS:
-        signal.alarm(0)
-        import select
-
         if select.select([read], [], [], 1)[0]:
             part = os.read(read, 65536)
             if not part:
@@ -195,19 +192,45 @@ def load_libraries():
     sys.modules["torch"].set_num_threads(1)
 
 
-def run(given):
-    known = json.loads(MAP.read_text())
+def copy_repository():
     shutil.rmtree(WORK, ignore_errors=True)
     kept = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     for name in filter(None, kept.stdout.split("\0")):
-        (WORK / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, WORK / name)
-    chosen = sample(given.count, given.seed)
-    rows = json.loads(TABLE.read_text())["mutants"] if given.again else []
-    alive = {(r["file"], r["change"]) for r in rows if not r["killed by"]}
+        if (ROOT / name).exists():
+            (WORK / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, WORK / name)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     load_libraries()
-    for path, line, operator, text in chosen:
+
+
+def keep(name, seed, rows):
+    table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
+    killed = sum(bool(row["killed by"]) for row in rows)
+    table[name] = {"seed": seed, "killed": killed, "of": len(rows), "mutants": rows}
+    TABLE.write_text(json.dumps(table, indent=0, ensure_ascii=False) + "\n")
+
+
+def listed(given):
+    from listed_mutations import LISTED
+
+    copy_repository()
+    rows = []
+    for name, file, old, new, tests, words in LISTED:
+        path = f"safemarl_lite/{file}"
+        text = (ROOT / path).read_text()
+        assert old in text, f"{file} no longer holds {old!r}"
+        killer, seconds = trial(path, text.replace(old, new, 1), [tests, "-k", words])
+        rows.append({"file": path, "change": name, "killed by": killer})
+        print(f"{killer or 'ALIVE'} | {name} | {seconds} s", flush=True)
+        keep("listed", None, rows)
+
+
+def run(given):
+    known = json.loads(MAP.read_text())
+    copy_repository()
+    rows = json.loads(TABLE.read_text())["drawn"]["mutants"] if given.again else []
+    alive = {(r["file"], r["change"]) for r in rows if not r["killed by"]}
+    for path, line, operator, text in sample(given.count, given.seed):
         before, after = (ROOT / path).read_text().splitlines(), text.splitlines()
         was, now = next((a, b) for a, b in zip(before, after, strict=False) if a != b)
         change = f"{was.strip()} → {now.strip()}"
@@ -215,25 +238,23 @@ def run(given):
             continue
         tests = sorted(known["lines"].get(path, {}).get(str(line), []),
                        key=lambda t: known["seconds"].get(t, 9))  # fmt: skip
-        extra = given.extra or []
-        killer, seconds = trial(path, text, [*extra, *tests]) if tests or extra else (None, 0)
+        tests = [*(given.extra or []), *tests]
+        killer, seconds = trial(path, text, tests) if tests else (None, 0)
         row = {"file": path, "line": line, "operator": operator, "change": change}
         row |= {"killed by": killer, "tests": len(tests)}
         rows = [r for r in rows if (r["file"], r["change"]) != (path, change)] + [row]
         print(f"{killer or 'ALIVE'} | {path}:{line} | {change} | {len(tests)} | {seconds} s",
               flush=True)  # fmt: skip
-        killed = sum(bool(r["killed by"]) for r in rows)
-        table = {"seed": given.seed, "killed": killed, "of": len(rows), "mutants": rows}
-        TABLE.write_text(json.dumps(table, indent=0, ensure_ascii=False) + "\n")
+        keep("drawn", given.seed, rows)
     print(f"killed {sum(bool(r['killed by']) for r in rows)} of {len(rows)}")
 
 
 if __name__ == "__main__":
     look = argparse.ArgumentParser()
-    look.add_argument("what", choices=("map", "run"))
+    look.add_argument("what", choices=("map", "run", "listed"))
     look.add_argument("--seed", type=int, default=1)
     look.add_argument("--count", type=int, default=150)
     look.add_argument("--again", action="store_true", help="survivors only")
     look.add_argument("--extra", nargs="*", help="tests that the map does not know yet")
     given = look.parse_args()
-    make_map() if given.what == "map" else run(given)
+    {"map": lambda _: make_map(), "run": run, "listed": listed}[given.what](given)
