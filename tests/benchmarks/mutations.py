@@ -34,6 +34,42 @@ TABLE = ROOT / "figures/mutations.json"
 SKIP = ("test_browser", "test_house", "test_interface", "test_quoted", "test_notebooks",
         "test_assignment", "test_exercises")  # fmt: skip
 SECONDS = 240  # for the tests of one mutant
+RUN = "trust_runs or trust_folders or halves or goes_on or checkpoint or load_flies or separate or "
+NEAR = {  # where there is no map: the tests of a module, as words for pytest's -k
+    "cmdp": "test_cmdp or negative or best_response or subgradient or policy_matrix",
+    "critics": "test_critics or attention or joint_critic or renaming",
+    "lagrangian": "gae or multipliers or combined or clipped or infinite or waits or budget",
+    "evaluate": "trust.py or bound or bernstein or needed or ranked or finite or draws_from or cap",
+    "step": "episode_means or reward or stochastic or termination or end_of_an_episode",
+    "settings": "bad_settings or bad_fields or wrong_setting or thresholds or absurd or trace or "
+    "refused",
+    "actors": "stochastic or load_flies or separate or renaming or any_number or nan_weights",
+    "parallel": "beyond_one or pettingzoo or bad_actions or bad_options or wrong_ or infos or "
+    "spaces or absurd or single or one_world",
+    "learner": RUN + "same_numbers",
+    "halves": RUN + "same_numbers",
+    "pair": RUN + "same_numbers",
+    "runs": RUN + "refuse or evaluations or learners_without",
+    "folders": RUN + "refuse",
+    "mappo": RUN
+    + "advantages or ratio or gradients or price or normaliser or exploration or skill",
+    "mappo_statewise": "test_statewise",
+    "statewise": "test_statewise",
+    "as_printed": "printed or test_lesson_04",
+    "macaac": "test_macaac or rates or unit or clipped or end_together",
+    "replay": "ring or buffer or sampling or same_numbers or end_together",
+    "equivariant": "turned or rows_in or nobody_near or any_number or holds",
+    "sweep": "test_sweep",
+    "task": "test_navigation or test_swarm or feasibility or tick or one_side or exactly or absurd",
+    "world": "test_navigation or test_swarm or reward or contacts or rotor or arrival or reset",
+    "view": "test_swarm",
+    "attitude": "attitude or rotor or test_swarm",
+    "camera": "rendering or pettingzoo or camera",
+    "engine": "test_swarm",
+    "open": "test_any_swarm",
+    "open_world": "test_any_swarm",
+    "tasks": "test_any_swarm",
+}
 
 
 def modules():
@@ -225,8 +261,22 @@ def listed(given):
         keep("listed", None, rows)
 
 
+def near(path):
+    """The tests of a module, where no map says which run a line: the fast files first."""
+    slow = ("test_learning", "test_macaac", "test_swarm", "test_any_swarm", "test_statewise")
+    files = [x.stem for x in (ROOT / "tests").glob("test_*.py") if x.stem not in SKIP]
+    files = sorted(files, key=lambda stem: (stem in slow, stem))
+    return [
+        *(f"tests/{stem}.py" for stem in files),
+        "-m",
+        "not browser",
+        "-k",
+        NEAR[Path(path).stem],
+    ]
+
+
 def run(given):
-    known = json.loads(MAP.read_text())
+    known = json.loads(MAP.read_text()) if MAP.exists() else None
     copy_repository()
     rows = json.loads(TABLE.read_text())["drawn"]["mutants"] if given.again else []
     alive = {(r["file"], r["change"]) for r in rows if not r["killed by"]}
@@ -236,8 +286,11 @@ def run(given):
         change = f"{was.strip()} → {now.strip()}"
         if given.again and (path, change) not in alive:
             continue
-        tests = sorted(known["lines"].get(path, {}).get(str(line), []),
-                       key=lambda t: known["seconds"].get(t, 9))  # fmt: skip
+        if known is None:
+            tests = near(path)
+        else:
+            seconds, tests = known["seconds"], known["lines"].get(path, {}).get(str(line), [])
+            tests = sorted(tests, key=lambda test: seconds.get(test, 9))
         tests = [*(given.extra or []), *tests]
         killer, seconds = trial(path, text, tests) if tests else (None, 0)
         row = {"file": path, "line": line, "operator": operator, "change": change}
