@@ -133,35 +133,38 @@ def code_lines(text):
     return kept
 
 
-def mutants(path):
-    """Every mutant of a module: (line, operator, text before, text after, mutated source)."""
-    from cosmic_ray.ast import ast_nodes, get_ast_from_source
-    from cosmic_ray.mutating import mutate_code
+def places(path):
+    """Where a module may be mutated: (operator, its how manyth place, line)."""
+    from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.plugins import get_operator, operator_names
 
     text = (ROOT / path).read_text()
-    tree, kept = get_ast_from_source(text), code_lines(text)
+    tree, kept = get_ast(text), code_lines(text)
     for name in operator_names():
-        if any(word in name for word in ("Decorator", "variable", "ExceptionReplacer")):
+        if any(word in name for word in ("Decorator", "Variable", "Exception")):
             continue
-        operator, index = get_operator(name)(), 0
-        for node in ast_nodes(tree):
-            for start, _ in operator.mutation_positions(node):
-                if start[0] in kept:
-                    mutated = mutate_code(text, operator, index)
-                    yield start[0], name.split("/")[1], mutated
-                index += 1
+        operator = get_operator(name)()
+        found = [start[0] for node in ast_nodes(tree)
+                 for start, _ in operator.mutation_positions(node)]  # fmt: skip
+        yield from ((name, index, line) for index, line in enumerate(found) if line in kept)
 
 
 def sample(count, seed):
-    """`count` mutants, spread over the modules by their lines of code."""
+    """`count` mutants (file, line, operator, mutated source), over the modules by their lines."""
+    from cosmic_ray.mutating import mutate_code
+    from cosmic_ray.plugins import get_operator
+
     rng, found = random.Random(seed), []
     sizes = {path: len(code_lines((ROOT / path).read_text())) for path in modules()}
     for path, size in sizes.items():
-        whole = [x for x in mutants(path) if x[2] and changed(path, x[2])]
-        wanted = max(1, round(count * size / sum(sizes.values())))
-        rng.shuffle(whole)
-        found += [(str(path), *x) for x in whole[:wanted]]
+        drawn, own = list(places(path)), []
+        rng.shuffle(drawn)
+        while drawn and len(own) < max(1, round(count * size / sum(sizes.values()))):
+            name, index, line = drawn.pop()
+            text = mutate_code((ROOT / path).read_text(), get_operator(name)(), index)
+            if text and changed(path, text):
+                own.append((str(path), line, name.split("/")[1], text))
+        found += own
     rng.shuffle(found)
     return found[:count]
 

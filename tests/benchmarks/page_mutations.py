@@ -76,8 +76,7 @@ MUTATIONS = {  # lesson → (kind, file, text, what replaces it)
     "05": [
         ("sign", "mappo.py", "((action - old) ** 2 - (action - mean) ** 2)",
          "((action - mean) ** 2 - (action - old) ** 2)"),
-        ("mask", "mappo.py", "        ended[-1] = True  # the batch ends here: bootstrap as for a "
-         "truncated episode\n", ""),
+        ("mask", "mappo.py", 'data["terminated"], ended, *settings', "ended, ended, *settings"),
         ("discount", "step.py", "first * discount ** torch.arange(len(first))[:, None]",
          "first * torch.ones(len(first))[:, None]"),
         ("mask", "step.py", "(ended.cumsum(0) - ended == 0)", "(ended.cumsum(0) >= 0)"),
