@@ -81,8 +81,10 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise RunError(f"another process is training in {folder}") from None
+        except OSError:  # a file system that knows no locks of folders
+            pass
         yield
     finally:
         os.close(handle)

@@ -188,6 +188,18 @@ def test_a_second_training_on_a_folder_is_refused_and_the_first_is_not_disturbed
     assert runs.read_checkpoint(tmp_path / "run", "last.pt")["iteration"] == 2
 
 
+def test_where_a_file_system_knows_no_locks_a_training_goes_on(tmp_path, monkeypatch):
+    def unknown(*given):
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr(folders.fcntl, "flock", unknown)
+    with folders.locked(tmp_path / "run"), folders.locked(tmp_path / "run"):
+        pass
+    monkeypatch.setattr(folders, "fcntl", None)  # Windows
+    with folders.locked(tmp_path / "other"):
+        assert (tmp_path / "other").is_dir()
+
+
 # ------------------------------------------------------------------ disks
 
 

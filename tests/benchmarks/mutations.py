@@ -133,20 +133,31 @@ def code_lines(text):
     return kept
 
 
+def families():
+    """Operators that mutate the same places: `…_Add_Sub`, `…_Add_Mul`, … → lists of names."""
+    from cosmic_ray.plugins import operator_names
+
+    found = {}
+    for name in sorted(operator_names()):
+        if not any(word in name for word in ("Decorator", "Variable", "Exception")):
+            family = name.rpartition("_")[0] if name.count("_") == 2 else name
+            found.setdefault(family, []).append(name)
+    return list(found.values())
+
+
 def places(path):
-    """Where a module may be mutated: (operator, its how manyth place, line)."""
+    """Where a module may be mutated: (operators, the how manyth place of theirs, line)."""
     from cosmic_ray.ast import ast_nodes, get_ast
-    from cosmic_ray.plugins import get_operator, operator_names
+    from cosmic_ray.plugins import get_operator
 
     text = (ROOT / path).read_text()
-    tree, kept = get_ast(text), code_lines(text)
-    for name in operator_names():
-        if any(word in name for word in ("Decorator", "Variable", "Exception")):
-            continue
-        operator = get_operator(name)()
-        found = [start[0] for node in ast_nodes(tree)
-                 for start, _ in operator.mutation_positions(node)]  # fmt: skip
-        yield from ((name, index, line) for index, line in enumerate(found) if line in kept)
+    nodes, kept = list(ast_nodes(get_ast(text))), code_lines(text)
+    for names in families():
+        operator = get_operator(names[0])()
+        found = [start[0] for node in nodes for start, _ in operator.mutation_positions(node)]
+        for index, line in enumerate(found):
+            if line in kept:
+                yield names, index, line
 
 
 def sample(count, seed):
@@ -160,7 +171,8 @@ def sample(count, seed):
         drawn, own = list(places(path)), []
         rng.shuffle(drawn)
         while drawn and len(own) < max(1, round(count * size / sum(sizes.values()))):
-            name, index, line = drawn.pop()
+            names, index, line = drawn.pop()
+            name = rng.choice(names)
             text = mutate_code((ROOT / path).read_text(), get_operator(name)(), index)
             if text and changed(path, text):
                 own.append((str(path), line, name.split("/")[1], text))
