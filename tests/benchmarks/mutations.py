@@ -14,6 +14,7 @@ and annotations are no mutants. The table goes to `figures/mutations.json`.
 """
 
 import argparse
+import atexit
 import contextlib
 import io
 import json
@@ -25,11 +26,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-WORK, MAP = Path("/tmp/mutations"), Path("/tmp/mutations.map.json")
+WORK = Path(tempfile.gettempdir()) / f"mutations-{os.getpid()}"
+MAP = Path(tempfile.gettempdir()) / "mutations.map.json"
 TABLE = ROOT / "figures/mutations.json"
 SKIP = ("test_browser", "test_house", "test_interface", "test_quoted", "test_notebooks",
         "test_assignment", "test_exercises")  # fmt: skip
@@ -229,7 +232,9 @@ def trial(path, text, tests):
     if said:
         code, _, words = said.decode(errors="replace").partition("\n")
         failed = re.findall(r"(?m)^(?:FAILED|ERROR) (\S+)", words)
-        killer = None if code == "0" else failed[0].split("::")[-1] if failed else f"code {code}"
+        killer = (
+            None if code in ("0", "5") else failed[0].split("::")[-1] if failed else f"code {code}"
+        )
     elif killer == "time" and time.perf_counter() - began < SECONDS:
         killer = "died"
     return killer, round(time.perf_counter() - began, 1)
@@ -279,7 +284,11 @@ def listed(given):
 def near(path):
     """The tests of a module, where no map says which run a line: the fast files first."""
     slow = ("test_learning", "test_macaac", "test_swarm", "test_any_swarm", "test_statewise")
-    files = [x.stem for x in (ROOT / "tests").glob("test_*.py") if x.stem not in SKIP]
+    words, files = NEAR[Path(path).stem], []
+    for file in (ROOT / "tests").glob("test_*.py"):
+        names = " ".join([file.name, *re.findall(r"def (test_\w+)", file.read_text())])
+        if file.stem not in SKIP and any(word in names for word in words.split(" or ")):
+            files.append(file.stem)
     files = sorted(files, key=lambda stem: (stem in slow, stem))
     return [
         *(f"tests/{stem}.py" for stem in files),
@@ -325,4 +334,5 @@ if __name__ == "__main__":
     look.add_argument("--again", action="store_true", help="survivors only")
     look.add_argument("--extra", nargs="*", help="tests that the map does not know yet")
     given = look.parse_args()
+    atexit.register(shutil.rmtree, WORK, ignore_errors=True)
     {"map": lambda _: make_map(), "run": run, "listed": listed}[given.what](given)
