@@ -8,11 +8,15 @@ import io
 import json
 import os
 import re
+import signal
 import sys
 from argparse import ArgumentParser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
+
+if __name__ == "__main__":  # while modules load, Ctrl-C ends without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 from tyro.extras import SubcommandApp
@@ -24,7 +28,7 @@ from .macaac import MACAACConfig
 from .mappo import ON_ANY_SWARM, ON_NAVIGATION, MAPPOConfig
 from .mappo_statewise import StatewiseConfig
 from .navigation import NavigationTask
-from .settings import Count, Natural, Several, check_fields
+from .settings import Count, Natural, Several, Width, check_fields
 from .swarm import SwarmTask, SwarmTasks
 
 HINTS = {"swarm": "--any: one policy for any swarm, on tasks drawn anew in every episode."}
@@ -56,7 +60,7 @@ class Train(Generic[T, C]):
     """Go on from last.pt of the folder, to the numbers of a run that was never stopped."""
     workers: Literal[1, 2] = min(2, os.cpu_count() or 1)
     """Processes that share the learning; the numbers do not depend on it."""
-    threads: Count = 1
+    threads: Width = 1
     """Torch threads of each process: more than one is slow beside any other busy program."""
     episodes: Several = 2000
     """Held-out episodes of the certificate."""
@@ -90,7 +94,7 @@ class Sweep(Generic[T, C]):
     """Fields and their values, as tighten=0.06,0.08 num_envs=64,128; every combination is run."""
     jobs: Count = 2
     """Runs at a time."""
-    threads: Count = 1
+    threads: Width = 1
     """Torch threads of each."""
     episodes: Several = 2000
     backend: Literal["processes", "ray"] = "processes"
@@ -238,6 +242,8 @@ def parse(words: list[str]) -> Any:
 
 
 def main(argv: list[str] | None = None) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         command = parse(list(sys.argv[1:] if argv is None else argv))
         command()

@@ -35,7 +35,7 @@ from .critics import AttentionCritic, JointCritic
 from .lagrangian import Multipliers, aimed_at
 from .learner import Learner
 from .replay import Replay
-from .settings import Above, Amount, Count, Positive, Several, Share, check_fields
+from .settings import Above, Amount, Count, Positive, Several, Share, Width, check_fields
 from .step import episode_means
 
 SWITCHES = ("stale_multiplier", "replayed_constraint", "wrong_entropy_sign", "no_episode_end")
@@ -56,8 +56,8 @@ class MACAACConfig:
     target_rate: Share = 0.1  # Q̄ ← Q̄ + rate · (Q − Q̄) at every update
     temperature_start: Positive = 0.05  # price of a nat of entropy in units of k
     temperature_end: Positive = 0.01  # it falls to this, geometrically
-    hidden_actor: Count = 64
-    hidden_critic: Count = 64
+    hidden_actor: Width = 64
+    hidden_critic: Width = 64
     attention_heads: Count = 4
     shared_actor: bool = True  # False: one actor per agent, the paper's θ_i
     multiplier_start: Amount = 0.0

@@ -26,7 +26,7 @@ from .equivariant import SwarmCritic
 from .halves import WHOLE, Half
 from .lagrangian import Multipliers, aimed_at, clipped_loss, combined_advantage, gae
 from .learner import Learner
-from .settings import Above, Amount, Count, Natural, Positive, Several, Share, check_fields
+from .settings import Above, Amount, Count, Natural, Positive, Several, Share, Width, check_fields
 from .step import episode_means, first_episodes
 
 Data = dict[str, Tensor]  # columns of a batch, (T, E, …)
@@ -52,8 +52,8 @@ class MAPPOConfig:
     std_start: Positive = 0.5  # of the Gaussian exploration, falls linearly to `std_end`
     std_end: Positive = 0.2
     std_until: Positive = 0.7  # share of the iterations after which it stays there
-    hidden_actor: Count = 64
-    hidden_critic: Count = 64
+    hidden_actor: Width = 64
+    hidden_critic: Width = 64
     shared_actor: bool = True  # False: one actor per agent, the draft's θ_i
     centralized: bool = True  # False: the critic sees the agent's view only
     multiplier_start: Amount = 0.1

@@ -11,6 +11,7 @@ from gymnasium.vector.utils import batch_space
 from pettingzoo import ParallelEnv
 
 Seed = int | np.random.SeedSequence
+BODIES, NUMBERS = 10**5, 3 * 10**8  # in one batch: what is made within seconds, and fits
 
 
 class Batch:
@@ -24,6 +25,13 @@ class Batch:
     def __init__(self, task, num_envs: int, seed: Seed, autoreset: bool, name: str) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        others = getattr(task, "n_obstacles", 0) + getattr(task, "n_landmarks", 0)
+        bodies = num_envs * (task.n_agents + others)
+        numbers = task.n_agents * (3 * bodies + num_envs * task.view_size)
+        if bodies > BODIES or numbers > NUMBERS:
+            sizes = f"{num_envs} worlds of {task.n_agents} agents and {others} other bodies, views"
+            raise ValueError(f"{sizes} of {task.view_size} numbers, are too many: at most "
+                             f"{BODIES:,} bodies and {NUMBERS:,} numbers in all")  # fmt: skip
         self.task = task
         self.num_envs = num_envs
         self.autoreset = autoreset

@@ -1,13 +1,11 @@
 """Run folders: config, log, checkpoints, resume; and the loop that trains into one.
 
 A folder holds `config.json` (kind, seed, task, config), `progress.csv` (a row an iteration),
-TensorBoard events, `best.pt` and `last.pt` (all that is needed to go on), `result.json`.
-Checkpoints are written to a temporary name first, and read without unpickling code.
+TensorBoard events, `best.pt` and `last.pt` (all that is needed to go on), `result.json`. How they
+are written and read: `folders.py`.
 """
 
-import csv
 import json
-import os
 import time
 from dataclasses import asdict, fields, replace
 from numbers import Integral
@@ -15,12 +13,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
-import torch
 from tqdm.auto import tqdm
 
 from .actors import Policy, actor_of
 from .as_printed import PrintedConfig, PrintedMAPPO
 from .evaluate import evaluate, rank
+from .folders import RunError, check_finite, locked, read_checkpoint, write, write_progress
 from .macaac import MACAAC, MACAACConfig
 from .mappo import MAPPO, MAPPOConfig
 from .mappo_statewise import StatewiseConfig, StatewiseMAPPO
@@ -33,28 +31,14 @@ LEARNERS = {MAPPOConfig: MAPPO, StatewiseConfig: StatewiseMAPPO}
 LEARNERS |= {PrintedConfig: PrintedMAPPO, MACAACConfig: MACAAC}
 UNPRICED = ("mappo", "maac")  # learners without λ: their checkpoints are ranked by return alone
 CERTIFICATE_SEED = 12345
+LARGEST = 4e9  # numbers in a batch of training
 Config = MAPPOConfig | MACAACConfig
 Task = SwarmTask | NavigationTask
-
-
-class RunError(ValueError):
-    """A run folder is missing, damaged or of another kind; one line says which."""
 
 
 def algos(config_type: type) -> tuple[str, ...]:
     """The values of `algo` that a settings class knows."""
     return get_args(get_type_hints(config_type)["algo"])
-
-
-def write(path: str | Path, content: Any) -> None:
-    """Write text, or save a state with torch, whole or not at all."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".part")
-    if isinstance(content, str):
-        temporary.write_text(content)
-    else:
-        torch.save(content, temporary)
-    os.replace(temporary, path)
 
 
 def read_config(folder: str | Path, task_type: type | None = None) -> tuple[int, Task, Config]:
@@ -63,6 +47,8 @@ def read_config(folder: str | Path, task_type: type | None = None) -> tuple[int,
     Raises `RunError`.
     """
     path = Path(folder) / "config.json"
+    if not path.is_file():  # a pipe would never end
+        raise RunError(f"{folder} is no run folder: it has no config.json")
     try:
         stored = json.loads(path.read_text())
         if stored["kind"] not in TASKS:
@@ -76,28 +62,14 @@ def read_config(folder: str | Path, task_type: type | None = None) -> tuple[int,
             unknown = f"{path} holds {', '.join(foreign)}, which {task_type.__name__} does not have"
             raise RunError(f"{unknown}; give your own class of task as task_type")
         return stored["seed"], task_type(**given), config_type(**stored["config"])
-    except (FileNotFoundError, NotADirectoryError):
-        raise RunError(f"{folder} is no run folder: it has no config.json") from None
     except InfeasibleTask as error:
         raise RunError(f"{path} holds an infeasible task: {error}") from None
     except RunError:
         raise
     except StopIteration:
         raise RunError(f"{path} is damaged: no algo {stored['config']['algo']!r}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"{path} is damaged: {type(error).__name__} {error}") from None
-
-
-def read_checkpoint(folder: str | Path, name: str = "best.pt") -> Any:
-    """The state in `best.pt` or `last.pt`, read without running code that it may hold."""
-    path = Path(folder) / name
-    if not path.is_file():
-        raise RunError(f"{folder} holds no checkpoint {name}; train it first")
-    try:
-        return torch.load(path, weights_only=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RunError(f"{path} is damaged: {reason[:100]}") from None
 
 
 def load(
@@ -189,7 +161,7 @@ def train(
     the end `best.pt` flies `certificate` episodes, as in `certify`. Raises `RunError`.
     """
     folder = Path(folder)
-    _check(task, config, seed, stop)
+    _check(task, config, seed, stop, folder)
     state = _resumed(folder, (seed, task, config)) if resume else _unused(folder)
     *seeds, held_out = np.random.SeedSequence(seed).spawn(3)
     eval_seed = int(held_out.generate_state(1)[0])
@@ -197,14 +169,13 @@ def train(
     pair = Pair(learner_type, task, config, seeds, workers)
     from torch.utils.tensorboard import SummaryWriter  # slow: while the second half starts
 
-    with pair:
+    with pair, locked(folder):
         learner = pair.learner
         best, rows = None, []
         if state is not None:
             best, rows = _restore(pair, state, folder)
         else:
             parts = {"task": asdict(task), "config": asdict(config)}
-            folder.mkdir(parents=True, exist_ok=True)
             kept = {"kind": task.kind, "seed": int(seed)} | parts
             write(folder / "config.json", json.dumps(kept, indent=1))
         last = min(config.iterations, stop or config.iterations)
@@ -213,6 +184,7 @@ def train(
             for _ in bar:
                 began = time.perf_counter()
                 log = pair.iterate()
+                check_finite(learner, log, folder)
                 checkpoint = learner.checkpoint()
                 ends = learner.iteration == config.iterations
                 due = ends or learner.iteration % config.eval_every == 0
@@ -243,11 +215,17 @@ def train(
     return rows[-1] if rows else {}
 
 
-def _check(task, config, seed, stop):
+def _check(task, config, seed, stop, folder):
     for given, allowed in (task, tuple(TASKS.values())), (config, tuple(LEARNERS)):
         if not isinstance(given, allowed):
             names = ", ".join(x.__name__ for x in allowed)
             raise RunError(f"train needs one of {names}, got {type(given).__name__}")
+    batch = 2 * task.horizon * config.num_envs * task.n_agents * task.view_size
+    if batch > LARGEST:
+        raise RunError(f"horizon × num_envs × agents × view make a batch of {batch:.1e} numbers, "
+                       f"at most {LARGEST:.1e}: choose fewer")  # fmt: skip
+    if folder == Path():
+        raise RunError("out must name a folder of the run's own, not the one that you are in")
     for name, given, least in ("seed", seed, 0), ("stop", stop, 1):
         if given is not None and (not isinstance(given, Integral) or given < least):
             raise RunError(f"{name} must be an integer ≥ {least}, got {given!r}")
@@ -262,26 +240,23 @@ def _resumed(folder, given):
     """What `last.pt` holds; None where the run has saved nothing yet."""
     if read_config(folder, type(given[1])) != given:
         raise RunError(f"{folder} was trained with another task, seed or config; see config.json")
-    saved = any((folder / name).exists() for name in ("best.pt", "last.pt"))
-    return read_checkpoint(folder, "last.pt") if saved else None
+    return read_checkpoint(folder, "last.pt") if (folder / "last.pt").exists() else None
 
 
 def _restore(pair, state, folder):
     """Put the learner where it was stopped → the best evaluation and the log until then."""
     try:
+        done, best, rows = (state[name] for name in ("iteration", "best", "rows"))
+        if type(done) is not int or not 0 <= done == len(rows) <= pair.learner.config.iterations:
+            raise ValueError(f"{len(rows)} rows of log at iteration {done!r}")
+        if not all(isinstance(x, float | int) for row in rows for x in row.values()):
+            raise ValueError("its log holds more than numbers")
+        if best is not None:
+            rank(best)
         pair.load_state_dict(state["learner"])
-        return state["best"], state["rows"]
-    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        if pair.learner.iteration != done:
+            raise ValueError(f"its learner stands at iteration {pair.learner.iteration!r}")
+        return best, rows
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"{folder}/last.pt cannot be resumed: {reason[:80]}") from None
-
-
-def write_progress(path: Path, rows: list[dict[str, float]]) -> None:
-    """The log as CSV; columns that an iteration lacks stay empty."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    part = Path(path).with_suffix(".part")
-    with part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(part, path)

@@ -17,8 +17,9 @@ class Rule(NamedTuple):
 
 
 Natural = Annotated[int, Rule("an integer ≥ 0", lambda x: x >= 0)]
-Count = Annotated[int, Rule("an integer ≥ 1", lambda x: x >= 1)]
-Several = Annotated[int, Rule("an integer ≥ 2", lambda x: x >= 2)]
+Count = Annotated[int, Rule("an integer ≥ 1 and ≤ 1,000,000", lambda x: 1 <= x <= 10**6)]
+Several = Annotated[int, Rule("an integer ≥ 2 and ≤ 1,000,000", lambda x: 2 <= x <= 10**6)]
+Width = Annotated[int, Rule("an integer ≥ 1 and ≤ 4,096", lambda x: 1 <= x <= 4096)]  # or threads
 Amount = Annotated[float, Rule("≥ 0 and finite", lambda x: 0 <= x < math.inf)]
 Positive = Annotated[float, Rule("positive and finite", lambda x: 0 < x < math.inf)]
 Above = Annotated[float, Rule("above 0", lambda x: x > 0)]  # may be infinite

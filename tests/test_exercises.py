@@ -31,6 +31,13 @@ def test_every_lesson_has_three_to_five_exercises_with_all_their_parts():
         assert 3 <= len(own) <= 5, lesson
         numbers = [e.number for e in own]
         assert sorted(numbers) == [f"{lesson[1]}.{k + 1}" for k in range(len(own))]
+        text = "\n".join(cell["source"] for cell in cells(lesson))
+        derived = [e.number for e in own if e.minutes == 30]  # half of it on paper, proof folded
+        assert len(derived) == 1 and min(e.minutes for e in own) <= 10
+        assert re.search(rf"### Exercise {derived[0]} .*30 minutes, half of them? on paper", text)
+        solved = text.partition(f"### Exercise {derived[0]}")[2].partition("Solution</summary>")[2]
+        assert "∎" in solved.partition("</details>")[0]
+        assert re.search("silent bug", text)
         for e in own:
             after = "\n".join(cell["source"] for cell in cells(lesson)[e.at :])
             parts = ("Hint", "Expected result", "Common slip", "Solution")
@@ -281,3 +288,60 @@ def test_pages_show_the_line_of_an_untouched_stub():
 def test_no_check_prints():
     for path in (ROOT / "safemarl_lite/lessons").glob("lesson_*.py"):
         assert "print(" not in path.read_text()
+
+
+# ------------------------------------------------------------------ derivations, another way
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_front_from_its_corners_is_a_linear_program(seed):
+    from scipy.optimize import linprog
+
+    (front,) = functions("1.5", solution("1.5"))
+    points = np.random.default_rng(seed).normal(size=(8, 2))
+    τ = np.sort(points[:, 0])[1:3].mean()
+    best = linprog(-points[:, 1], [points[:, 0]], [τ], np.ones((1, 8)), [1])
+    assert np.allclose(front(points, τ), (-best.fun, -best.ineqlin.marginals[0]), atol=1e-9)
+
+
+@pytest.mark.parametrize(("D", "a", "k"), [(10, 9, 1.5), (2, 4, 0.5), (300, 9, 1.5)])
+def test_the_least_time_is_that_of_small_steps(D, a, k):
+    (least_time,) = functions("2.4", solution("2.4"))
+    t = least_time(D, a, k)
+    steps, x, v = 20_000, 0.0, 0.0
+    for _ in range(steps):
+        x, v = x + t / steps * v, v + t / steps * (a - k * v)
+    assert x == pytest.approx(D, rel=1e-3) and 0 < t - D * k / a <= 1 / k
+    assert least_time(10.0, 9.0, 1.5) == pytest.approx(2.313, abs=5e-4)  # as the page says
+
+
+def test_the_best_baseline_leaves_least_variance():
+    """Estimates of many small batches: the exercise's, and one with the mean as the baseline."""
+    (estimate,) = functions("3.5", solution("3.5"))
+    rng, found = np.random.default_rng(0), []
+    for _ in range(3000):
+        scores = rng.normal(size=(40, 2, 1)) * rng.choice((0.2, 3.0), (40, 1, 1))
+        costs = (np.abs(scores[..., 0]).sum(1, keepdims=True) + rng.random((40, 2))) / 2
+        team, s = costs.sum(1), scores.sum(1)[:, 0]
+        found.append((estimate(scores, costs)[0], s @ (team - team.mean()) / 40))
+    ours, plain = np.array(found).T
+    assert ours.var() < 0.8 * plain.var() and abs(ours.mean()) < 4 * (ours.var() / 3000) ** 0.5
+
+
+def test_hoeffdings_flights_fail_as_often_as_they_may():
+    (flights,) = functions("5.5", solution("5.5"))
+    assert flights(10.0, 0.02, 0.1, 0.99) == 35978  # as the page says
+    n, rng = flights(2.0, 0.4, 0.6, 0.9), np.random.default_rng(0)
+    assert n == 116  # 4 · ln 10 / 0.08
+    means = 2.0 * rng.binomial(n, 0.2, 5000) / n  # costs 0 or 2, J_c = 0.4
+    assert ((means + 0.2 < 0.4).mean() <= 0.1) and (means + 0.2 < 0.4).any()
+
+
+@pytest.mark.parametrize(("w", "n"), [(0.0, 5), (0.01, 5), (0.004, 3)])
+def test_the_threshold_in_force_is_that_of_an_iterated_bellman_equation(w, n):
+    (allowed,) = functions("6.4", solution("6.4"))
+    α, γ, L, Q = 3.0, 0.99, 25, 0.0
+    p = allowed(α, γ, L, w, n) / L
+    for _ in range(5000):
+        Q = p + γ * (Q + w * np.log(n))
+    assert pytest.approx(α) == Q

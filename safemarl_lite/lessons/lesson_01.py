@@ -253,3 +253,42 @@ def check_mixture(rng, mixture):
         "That is the mixed occupancy; divide each row by its sum.": mixed,
     }
     expect(ask(mixture, x, y, cost, τ), mixed / mixed.sum(1, keepdims=True), slips)
+
+
+@exercise("1.5")
+def check_front(rng, front):
+    """front(points (K, 2) = (J_c, J_r), τ) → value and price of the best mixture."""
+
+    def pairs(points, τ):  # the best mixture of two, and its slope; then of one
+        (c, r), one = points.T, max(points[points[:, 0] <= τ, 1])
+        a, b = np.nonzero((c[:, None] <= τ) & (c > τ) & (r[:, None] < r))
+        slopes = (r[b] - r[a]) / (c[b] - c[a])
+        ends = [*(r[a] + slopes * (τ - c[a])), one]
+        return max(ends), [*slopes, 0.0][np.argmax(ends)], one
+
+    while True:
+        points = rng.uniform(0, 1, (7, 2)) * (3, 5) + (0, -9)
+        τ = rng.uniform(*np.sort(points[:, 0])[[1, 5]])
+        value, price, one = pairs(points, τ)
+        (c, r), long = points.T, (points[points[:, 0].argmin()], points[points[:, 1].argmax()])
+        ends = long[0][1] + (long[1][1] - long[0][1]) / np.ptp(c) * (τ - long[0][0])
+        if price > 0 and abs(np.array([one, ends, r.max()]) - value).min() > 0.05:
+            break
+    try:
+        found, λ = map(plain, ask(front, points, τ))
+    except (TypeError, ValueError):
+        raise Slip("Two numbers were expected: the value, then the price.") from None
+    slips = {
+        "That is the best single policy within the budget; a mixture of two earns more.": one,
+        "The budget is ignored: that policy costs more than τ.": r.max(),
+        "The value and the price are swapped.": price,
+    }
+    expect(found, value, slips)
+    slips = {
+        "The price is the slope ΔJ_r / ΔJ_c; yours is upside down.": 1 / price,
+        "The sign: more budget never earns less, a price is ≥ 0.": -price,
+        "The price is the slope between the two; the value is its own number.": value,
+    }
+    expect(λ, price, slips)
+    if abs(plain(ask(front, points, 9.0))[1]) > 1e-9:
+        raise Slip("With a loose budget the best policy stands alone, and the price is 0.")

@@ -247,3 +247,32 @@ def check_is_feasible(rng, is_feasible):
             raise Slip(f"is_feasible({fields}) raised {type(error).__name__}: catch it.") from None
         if given is not right:
             raise Slip(f"is_feasible({fields}) should be {right}, got {given!r}.")
+
+
+@exercise("2.4")
+def check_least_time(rng, least_time):
+    """least_time(distance, acceleration, drag) → s, from rest at full thrust against drag."""
+    D, a, k = rng.uniform(2, 9, 4), rng.uniform(4, 9, 4), rng.uniform(0.5, 1.5, 4)
+
+    def when(way):  # the t at which way(t, a, k), which grows, equals D
+        low, high = np.zeros(4), np.full(4, 1e3)
+        for _ in range(80):
+            middle = (low + high) / 2
+            far = way(middle, a, k) >= D
+            low, high = np.where(far, low, middle), np.where(far, middle, high)
+        return high
+
+    def way(t, a, k, sign=-1):
+        return a / k * t + sign * a / k**2 * (1 - np.exp(-k * t))
+
+    slips = {
+        "That is without drag: D = a t²/2.": (2 * D / a) ** 0.5,
+        "Top speed from the start: that is the bound of `SwarmTask`, from below.": D * k / a,
+        "e^{−kt} is missing: it has not died out yet on so short a way.": D * k / a + 1 / k,
+        "The time to get up to speed is lost, not gained: its sign in x(t).": when(
+            lambda *x: way(*x, sign=1)
+        ),
+        "That is the speed's own time scale, 1/k, alone.": 1 / k,
+    }
+    cases = zip(D.tolist(), a.tolist(), k.tolist(), strict=True)
+    expect([ask(least_time, *case) for case in cases], when(way), slips)

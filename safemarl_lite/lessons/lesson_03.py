@@ -280,21 +280,21 @@ def check_attend(rng, attend):
 
 @exercise("3.5")
 def check_team_gradient(rng, team_gradient):
-    """team_gradient(scores (B,N,P), costs (B,N)) → the gradient (P,)."""
+    """team_gradient(scores (B,N,P), costs (B,N)) → the gradient (P,), with the best baseline."""
     B, N, P = rng.choice(np.arange(3, 8), 3, replace=False)
     scores, costs = rng.normal(size=(B, N, P)), rng.random((B, N))
-    total = costs.sum(1, keepdims=True)
-    centred, own = total - total.mean(0), costs - costs.mean(0)
+    total, s = costs.sum(1), scores.sum(1)
 
-    def mean(A):
-        return np.einsum("bip,bi->p", scores, A + 0 * costs) / B
+    def mean(weight):
+        return s.T @ (total - (weight * total).sum() / (weight.sum() or 1)) / B
 
+    shares = np.einsum("bip,bi->p", scores, costs - costs.mean(0)) / B
+    right, summed = mean((s**2).sum(1)), mean((scores**2).sum((1, 2)))
     slips = {
-        "Those are own shares: each score must meet the cost of the whole team.": mean(own),
-        "Own shares, and no baseline: each score must meet the cost of the team.": mean(costs),
-        "The baseline is missing: right on average, but noisier; subtract the mean.": mean(total),
-        "N times too small: sum over the drones, average over flights only.": mean(centred) / N,
-        "B times too large: average over the flights.": mean(centred) * B,
-        "The sign: this is the gradient of the cost, to be descended.": -mean(centred),
+        "Those are own shares: each score must meet the cost of the team.": shares,
+        "That baseline is the mean: right on average; ‖s‖² weights the best.": mean(total**0),
+        "s is the sum over the drones, and ‖s‖² its square: not the sum of squares.": summed,
+        "The baseline is missing: right on average, but noisier.": mean(0 * total),
+        "The sign: this is the gradient of the cost, to be descended.": -right,
     }
-    expect(ask(team_gradient, scores, costs), mean(centred), slips)
+    expect(ask(team_gradient, scores, costs), right, slips)

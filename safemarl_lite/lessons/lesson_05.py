@@ -267,3 +267,26 @@ def check_episode_cost(rng, episode_cost):
     slips["That is a mean over steps: sum over time, then take the mean."] = right.mean()
     slips["That is the sum over the environments: take their mean."] = right.sum()
     expect(ask(episode_cost, costs, ended, γ), right.sum(0).mean(), slips)
+
+
+@exercise("5.5")
+def check_flights(rng, flights):
+    """(cap B, J_c, τ, level) → n at which Hoeffding's bound of a mean of J_c reaches τ."""
+    B, J, level = rng.uniform(3, 10, 3), rng.uniform(0.1, 0.5, 3), rng.choice((0.9, 0.95, 0.99), 3)
+    room = rng.uniform(0.2, 0.6, 3)
+    doubt = np.log(1 / (1 - level))
+    exact = B**2 * doubt / (2 * room**2)
+    slips = {
+        "Two-sided: here only one side can hurt, so no 2 in the logarithm.": np.ceil(
+            exact * np.log(2 / (1 - level)) / doubt
+        ),
+        "B enters with its square: twice the cap, four times the flights.": np.ceil(exact / B),
+        "The room τ − J_c enters with its square.": np.ceil(exact * room),
+        "The factor 2 of Hoeffding's lemma is missing: (b − a)²/8.": np.ceil(2 * exact),
+        "The doubt is ln 1/(1 − level), not ln 1/level.": np.ceil(
+            exact * np.log(1 / level) / doubt
+        ),
+        "Flights are whole, rounded up.": exact,
+    }
+    cases = zip(B.tolist(), J.tolist(), (J + room).tolist(), level.tolist(), strict=True)
+    expect([ask(flights, *case) for case in cases], np.ceil(exact), slips)

@@ -238,12 +238,14 @@ def check_steps_allowed(rng, steps_allowed):
     """Collision steps an episode that a bootstrapped, inflated Q lets pass."""
     α, γ, w, n = rng.uniform(1, 5, 4), rng.uniform(0.97, 0.99, 4), *rng.integers(9, size=(2, 4))
     L, w, n = rng.integers(20, 40, 4), np.array([0, 0.001, 0.002, 0.1]), n + 3
-    base, inflation = α * (1 - γ), w * np.log(n)
+    base, inflation = α * (1 - γ), γ * w * np.log(n)
     slips = {
         "That is α itself: the reading as a plain sum.": α,
         "It may not be below zero.": L * (base - inflation),
         "The entropy is added as a cost: it leaves less room, not more.": L * (base + inflation),
         "The entropy term is missing.": L * base,
+        "Entropy comes with the next step's value: γ stands before it.": L
+        * np.maximum(0, base - inflation / γ),
         "This is p, the probability in a step; multiply by L.": np.maximum(0, base - inflation),
     }
     cases = zip(α.tolist(), γ.tolist(), L.tolist(), w.tolist(), n.tolist(), strict=True)

@@ -147,6 +147,9 @@ class SwarmTask:
         limits = thresholds_of("threshold", self.threshold)
         object.__setattr__(self, "threshold", limits if len(limits) == 2 else limits[0])
         self._check_feasible()
+        if not self.top_speed * self.dt <= 1000 * self.body_radius:
+            why = f"{self.top_speed:.3g} m/s is too fast for dt={self.dt:g}"
+            raise InfeasibleTask(f"top speed {why}: less thrust, more mass or drag")
 
     def _check_feasible(self):
         def refuse_below(name, given, least, why):

@@ -1,0 +1,184 @@
+"""Do the pages notice? Mutations of each lesson's modules, and the cell that strict nbval fails at.
+
+    PYTHONPATH=. python tests/benchmarks/page_mutations.py             # every lesson, about an hour
+    PYTHONPATH=. python tests/benchmarks/page_mutations.py 01 04
+    PYTHONPATH=. python tests/benchmarks/page_mutations.py --sound     # no mutation: one and two
+                                                    threads, and without the CPU's vector units
+
+Each mutation changes a copy of the repository, in which the lesson's page runs under nbval until
+the first cell that differs, and then the guard test of the pages. The tables go to
+`figures/page_mutations.json`: mutation, kind, the cell (or the guard test) that caught it.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TABLE = ROOT / "figures/page_mutations.json"
+MUTATIONS = {  # lesson → (kind, file, text, what replaces it)
+    "01": [
+        ("sign", "cmdp.py", "linprog(-cmdp.reward.ravel()", "linprog(cmdp.reward.ravel()"),
+        ("sign", "cmdp.py", "np.maximum(-result.ineqlin.marginals, 0)",
+         "np.maximum(result.ineqlin.marginals, 0)"),
+        ("discount", "cmdp.py", "- cmdp.discount * cmdp.transition.reshape",
+         "- cmdp.transition.reshape"),
+        ("axis", "cmdp.py", "np.linalg.solve(bellman.T, cmdp.start)",
+         "np.linalg.solve(bellman, cmdp.start)"),
+        ("comparison", "cmdp.py", "result.slack < 1e-9", "result.slack > 1e-9"),
+        ("mask", "cmdp.py", "visits > 1e-10, x /", "visits > 1e3, x /"),
+        ("sign", "cmdp.py", "np.maximum(0, λ + eta *", "np.maximum(0, λ - eta *"),
+    ],
+    "02": [
+        ("comparison", "swarm/task.py", "return gap < reach", "return gap > reach"),
+        ("mask", "swarm/task.py", "d_safe).sum(-1) - 1.0", "d_safe).sum(-1)"),
+        ("sign", "swarm/world.py", "rewards = before.remaining - self.seen.remaining",
+         "rewards = self.seen.remaining - before.remaining"),
+        ("mask", "swarm/world.py", "terminated = inside.all(-1)", "terminated = inside.any(-1)"),
+        ("axis", "swarm/task.py", "positions[..., :, None, :] - others[..., None, :, :]",
+         "positions[..., None, :, :] - others[..., :, None, :]"),
+        ("sign", "swarm/view.py", "home = places - positions", "home = positions - places"),
+        ("discount", "evaluate.py", "        weight *= env.task.discount\n", ""),
+    ],
+    "03": [
+        ("mask", "critics.py", "itself = torch.eye(n, dtype=torch.bool, device=o.device)",
+         "itself = torch.zeros(n, n, dtype=torch.bool, device=o.device)"),
+        ("axis", "critics.py", "weights / weights.sum(-1, keepdim=True)",
+         "weights / weights.sum(-2, keepdim=True)"),
+        ("sign", "critics.py", "return (x - self.mean) /", "return (x + self.mean) /"),
+        ("comparison", "critics.py", "if not self.centralized:\n            return observations",
+         "if False:\n            return observations"),
+        ("discount", "lagrangian.py", "ahead = delta[t] + discount * trace * carries[t]",
+         "ahead = delta[t] + trace * carries[t]"),
+        ("mask", "lagrangian.py", "trace * carries[t] * ahead", "trace * ahead"),
+        ("scale", "critics.py", "(self.var + 1e-6).sqrt()", "(self.var + 1e-6)"),
+    ],
+    "04": [
+        ("sign", "lagrangian.py", "reward - (cost * multipliers)", "reward + (cost * multipliers)"),
+        ("sign", "lagrangian.py", "return -torch.min(ratio", "return torch.min(ratio"),
+        ("comparison", "lagrangian.py", "-torch.min(ratio", "-torch.max(ratio"),
+        ("mask", "lagrangian.py", "delta = signal + discount * goes_on * next_values",
+         "delta = signal + discount * next_values"),
+        ("discount", "lagrangian.py", "ahead = delta[t] + discount * trace",
+         "ahead = delta[t] + trace"),
+        ("sign", "lagrangian.py", "violation = np.clip(costs - self.thresholds",
+         "violation = np.clip(self.thresholds - costs"),
+        ("mask", "lagrangian.py", "np.maximum(0, self.integral + step * violation)",
+         "np.maximum(0, self.integral + step * np.maximum(0, violation))"),
+        ("axis", "lagrangian.py", "(cost * multipliers).sum(-1)", "(cost * multipliers).sum(0)[0]"),
+    ],
+    "05": [
+        ("sign", "mappo.py", "((action - old) ** 2 - (action - mean) ** 2)",
+         "((action - mean) ** 2 - (action - old) ** 2)"),
+        ("mask", "mappo.py", 'data["terminated"], ended, *settings', "ended, ended, *settings"),
+        ("discount", "step.py", "first * discount ** torch.arange(len(first))[:, None]",
+         "first * torch.ones(len(first))[:, None]"),
+        ("mask", "step.py", "(ended.cumsum(0) - ended == 0)", "(ended.cumsum(0) >= 0)"),
+        ("axis", "step.py", 'data["costs"].sum(2)', 'data["costs"].mean(2)'),
+        ("signal", "mappo.py", 'data["rewards"][..., None], data["surrogate"]',
+         'data["rewards"][..., None], data["costs"]'),
+        ("comparison", "evaluate.py", "costs[costs > 0], 1 - (1 - level) / 2",
+         "costs[costs >= 0], 1 - (1 - level) / 2"),
+        ("state", "learner.py", '        self.generator.set_state(state["generator"])\n', ""),
+    ],
+    "06": [
+        ("sign", "macaac.py", "return q - (policy * q)", "return q + (policy * q)"),
+        ("mask", "macaac.py", "discount * goes_on[:, None, None] * next_values",
+         "discount * next_values"),
+        ("discount", "macaac.py", "signals[:, None] + discount * goes_on",
+         "signals[:, None] + goes_on"),
+        ("axis", "macaac.py", "(policy * q).sum(-1, keepdim=True)",
+         "(policy * q).sum(0, keepdim=True)"),
+        ("sign", "macaac.py", "q[..., 0] + (q[..., 1:] * multipliers)",
+         "q[..., 0] - (q[..., 1:] * multipliers)"),
+        ("comparison", "navigation/world.py", "self._gaps.amin(1) < 2 * RADIUS",
+         "self._gaps.amin(1) > 2 * RADIUS"),
+        ("axis", "navigation/world.py", "self._distances.amin(0).sum(0)",
+         "self._distances.amin(1).sum(0)"),
+        ("mask", "critics.py", "itself = torch.eye(n, dtype=torch.bool, device=o.device)",
+         "itself = torch.zeros(n, n, dtype=torch.bool, device=o.device)"),
+    ],
+}  # fmt: skip
+
+
+def nbval(folder, lesson, **env):
+    """The page under nbval, and the guard test → the first that fails, or None."""
+    (page,) = (folder / "notebooks").glob(f"{lesson}_*.ipynb")
+    words = ["-q", "-x", "-p", "no:cacheprovider", str(page), f"tests/test_notebooks.py::{GUARD}"]
+    env = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"} | env
+    command = [sys.executable, "-m", "pytest", *words]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    failed = re.findall(r"(?m)^(?:FAILED|ERROR) (\S+::.*?)(?: - .*)?$", done.stdout)
+    if not done.returncode:
+        return None
+    cell = re.search(r"::ipynb::Cell (\d+)|::Cell (\d+)", failed[0] if failed else "")
+    if not cell:
+        return failed[0].split("::")[-1] if failed else done.stdout[-200:]
+    code = [c for c in json.loads(page.read_text())["cells"] if c["cell_type"] == "code"]
+    return code[int(cell[1] or cell[2])]["id"]
+
+
+GUARD = "test_committed_notebook"
+
+
+def copy_of(folder):
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    for name in filter(None, files.stdout.split("\0")):
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+
+
+def mutate(lesson, folder, done):
+    """The table of a lesson; `done` of it stands already."""
+    rows = [row for row in done if row["caught by"]]
+    known = {(row["file"], row["change"]) for row in rows}
+    for kind, file, old, new in MUTATIONS[lesson]:
+        path, change = folder / "safemarl_lite" / file, f"{old.strip()} → {new.strip() or '(gone)'}"
+        if (file, change) in known:
+            continue
+        text = path.read_text()
+        assert text.count(old) >= 1, f"{file} no longer holds {old!r}"
+        path.write_text(text.replace(old, new))
+        caught = nbval(folder, lesson)
+        path.write_text(text)
+        rows.append({"kind": kind, "file": file, "change": change, "caught by": caught})
+        print(f"{lesson} | {kind} | {file} | {change} | {caught or 'ALIVE'}", flush=True)
+        yield rows
+
+
+def run():
+    look = argparse.ArgumentParser()
+    look.add_argument("lessons", nargs="*", default=[])
+    look.add_argument("--sound", action="store_true")
+    given = look.parse_args()
+    lessons = given.lessons or list(MUTATIONS)
+    with tempfile.TemporaryDirectory() as name:
+        copy_of(folder := Path(name))
+        table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
+        for lesson in lessons:
+            if given.sound:
+                ways = {"one thread": {}, "two threads": {"OMP_NUM_THREADS": "2"},
+                        "no vector units": {"ATEN_CPU_CAPABILITY": "default"}}  # fmt: skip
+                found = {way: nbval(folder, lesson, **env) or "green" for way, env in ways.items()}
+                table.setdefault("sound", {})[lesson] = found
+                print(lesson, found, flush=True)
+                TABLE.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n")
+                continue
+            for rows in mutate(lesson, folder, table.get(lesson, [])):
+                table[lesson] = rows
+                TABLE.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n")
+    if not given.sound:
+        alive = [row for lesson in MUTATIONS for row in table.get(lesson, [])
+                 if not row["caught by"]]  # fmt: skip
+        print("alive:", len(alive))
+
+
+if __name__ == "__main__":
+    run()
