@@ -20,15 +20,16 @@ from matplotlib.figure import Figure
 
 SCRIPTS = Path(__file__).parent / "js"
 STILLS = Path(__file__).parents[2] / "figures" / "stills"
-SCENES = {
-    "front": "lesson_01",
-    "dual": "lesson_01",
-    "feasible": "lesson_02",
-    "flight": "flight",
-    "attention": "lesson_03",
-    "phase": "lesson_04",
-    "multiplier": "lesson_04",
-    "stills": "stills",
+SCENES = {  # scene → its scripts, after core.js
+    "front": ("lesson_01",),
+    "dual": ("lesson_01",),
+    "feasible": ("lesson_02",),
+    "flight": ("flight",),
+    "attention": ("lesson_03",),
+    "phase": ("lesson_04",),
+    "multiplier": ("lesson_04",),
+    "training": ("flight", "training"),
+    "stills": ("stills",),
 }
 
 
@@ -45,17 +46,16 @@ def plain(value):
 
 def page(scene: str, data: dict) -> str:
     """A whole HTML document of one scene with its data."""
-    style, core, script = (
-        (SCRIPTS / name).read_text("utf-8")
-        for name in ("page.css", "core.js", f"{SCENES[scene]}.js")
-    )
+    names = ("page.css", "core.js", *(f"{name}.js" for name in SCENES[scene]))
+    style, *scripts = ((SCRIPTS / name).read_text("utf-8") for name in names)
+    script = "\n".join(scripts)
     given = json.dumps({"scene": scene, "data": plain(data)}, separators=(",", ":"))
     given = given.replace("</", "<\\/")  # no text of ours ends the script
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{scene}</title>'
         f"<style>{style}</style><body>"
         f'<script type="application/json" id="data">{given}</script>'
-        f"<script>{core}\n{script}\nstart();</script></body></html>"
+        f"<script>{script}\nstart();</script></body></html>"
     )
 
 
