@@ -54,7 +54,7 @@ class Steered:
 
 
 class SteeredMAPPO(Steered, PrintedMAPPO):
-    """"printed" is the draft's rule: λ rises with max(0, E[A^c] − τ), and the policy pays nothing."""
+    """The rule "printed" is the draft's: λ rises with max(0, E[A^c] − τ), no policy pays it."""
 
     def price(self, data, log, values, after):
         owner = PrintedMAPPO if self.rule == "printed" else MAPPO
@@ -62,7 +62,7 @@ class SteeredMAPPO(Steered, PrintedMAPPO):
 
 
 class SteeredMACAAC(Steered, MACAAC):
-    """"printed" is what the authors' program does: λ follows the mean of Q^c over replayed steps."""
+    """The rule "printed" is the authors' program's: λ follows the mean Q^c of replayed steps."""
 
     def steer(self, rule: str, value: float) -> None:
         super().steer(rule, value)
@@ -178,7 +178,8 @@ class Cockpit:
         """Asked before each iteration; the training waits in here while it is paused."""
         self.rows, now = rows, time.perf_counter()
         if self.began is not None:
-            self.pace = 0.7 * self.pace + 0.3 * (now - self.began) if self.pace else now - self.began
+            took = now - self.began
+            self.pace += (0.3 if self.pace else 1.0) * (took - self.pace)
         pausing = len(rows) >= self.until
         if rows and (pausing or self.flight is None or now - self.flew > 1):
             self.flight, self.flew = flown(pair.learner.actor, self.env), time.perf_counter()

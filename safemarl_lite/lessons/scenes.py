@@ -68,8 +68,12 @@ def one_flight(task, one: dict[str, np.ndarray], title: str = "") -> dict:
     `drift` (M, 3) in m/s, if given, is that of the obstacles; they are recorded where they ended.
     """
     length = int(one["length"][0])
-    told = {"title": title, "positions": one["positions"][: length + 1, 0].round(2),
-            "arrived": bool(one["success"][0]), "costs": one["costs"][:length, 0].sum(-1)}  # fmt: skip
+    told = {
+        "title": title,
+        "positions": one["positions"][: length + 1, 0].round(2),
+        "arrived": bool(one["success"][0]),
+        "costs": one["costs"][:length, 0].sum(-1),
+    }
     if task.kind == "navigation":
         return told | {"landmarks": one["landmarks"][0].round(2)}
     balls = one["obstacles"][0]

@@ -1,10 +1,10 @@
-"""Trainings with a flight every so often: what lessons 05 and 06 let scrub, and the README's picture.
+"""Trainings with a flight every so often: what lessons 05 and 06 let scrub, the README's picture.
 
-    python tests/benchmarks/watched.py 05   # λ = 0, λ = 10, λ learned → figures/05_watched.json
-    python tests/benchmarks/watched.py 06   # MACAAC without and with a price → figures/06_watched.json
+    python tests/benchmarks/watched.py 05   # λ = 0, 10, learned → figures/05_watched.json
+    python tests/benchmarks/watched.py 06   # MACAAC, λ = 0, learned → figures/06_watched.json
 
-Default settings, seed 0, and no evaluations, which move no weight. About three minutes of a core for
-each training. What is in --runs is not trained again.
+Default settings, seed 0, without evaluations, which move no weight. About three minutes of a core
+for each training. What is in --runs is not trained again.
 """
 
 import argparse

@@ -42,7 +42,7 @@ function swarmPainter(data, first) {
   const { target, dt, discount, threshold } = data;
   const start = mean(first.positions[0]), centre = between(start, target, 0.5);
   const reach = apart(start, target) / 2 + Math.max(4.2, 1.6 * data.goal_radius), dense = first.positions[0].length > 12;
-  const view = { centre: [centre[0], centre[1], centre[2] - 0.4], distance: (dense ? 2.5 : 3.1) * reach, yaw: Math.atan2(target[1] - start[1], target[0] - start[0]) - 1.35, pitch: 0.36 };
+  const view = { centre: [centre[0], centre[1], centre[2] - 0.4], distance: (dense ? 2.1 : 3.1) * reach, yaw: Math.atan2(target[1] - start[1], target[0] - start[0]) - 1.35, pitch: 0.36 };
 
   /** Add to a flight: its last step, where obstacles are, what is too near, the cost paid so far. */
   function prepare(f) {

@@ -41,7 +41,7 @@ function navigationPainter({ discount, threshold }) {
 
 scenes.training = (data) => {
   const { runs, threshold, kind } = data, drones = kind !== "navigation";
-  const { view, prepare, paint } = drones ? swarmPainter(data, runs[0].flights[0]) : navigationPainter(data);
+  const { view, prepare, paint } = drones ? swarmPainter(data, runs.find((run) => run.flights.length).flights[0]) : navigationPainter(data);
   const COLOURS = ["cost", ...(runs.length > 2 ? ["b"] : []), "reward"];
   runs.forEach((run, i) => { run.colour = COLOURS[i]; run.flights.forEach(prepare); });
   const live = { name: "yours, live", colour: "gold", log: { won: [], cost: [], price: [] }, flights: [] };
@@ -63,8 +63,10 @@ scenes.training = (data) => {
     ctx.beginPath();
     ctx.rect(0, 0, side - 6, tall);
     ctx.clip();
-    f.title = `${who.name}, iteration ${f.iteration}`;
-    paint(ctx, f, Math.min(clock, f.last), side - 6, tall, true);
+    if (f) {
+      f.title = `${who.name}, iteration ${f.iteration}`;
+      paint(ctx, f, Math.min(clock, f.last), side - 6, tall, true);
+    } else write(ctx, "no flight of this training was recorded", side / 2, tall / 2, { align: "center", colour: shade.soft });
     ctx.restore();
     const box = { x: (wide(w) ? side : 0) + 44, w: (wide(w) ? w - side : w) - 44 - 82 }, top = wide(w) ? 0 : tall + 8;
     const xs = [0, longest(), ""], won = drones ? [0, 1.04] : [0, 80];
@@ -119,7 +121,7 @@ scenes.training = (data) => {
   }, ["▶ Train", "❚❚ Pause"]);
   const time = scrubber(bar, "training", ends(), (k) => { play.set(false); set(k); });
   const fly = player(bar, (seconds) => {
-    const { last } = seenThen();
+    const { last } = seenThen() || { last: 1 };
     clock += seconds * (drones ? 25 : 7);
     if (clock > last + (drones ? 25 : 7)) clock = 0;
   }, ["▶ Fly", "❚❚ Hold"]);
@@ -138,7 +140,7 @@ scenes.training = (data) => {
     if (cost[k] === undefined) return;
     const first = drones ? `<b class="reward">${percent(won[k])}</b> arrive` : `an episode costs <b class="reward">${fixed(won[k], 1)}</b>`;
     tell(`${who.name}, iteration <b>${k + 1}</b>: ${first}, Ĵ_c = <b class="cost">${fixed(cost[k], 2)}</b> of a budget of ${threshold}, λ = <b class="price">${fixed(price[k], 2)}</b>. ` +
-      `The flight, of iteration ${f.iteration} and without exploration, costs <b class="cost">${fixed(f.paid.at(-1), 2)}</b>${drones ? (f.arrived ? " and arrives" : " and does not arrive") : ""}.${said}`);
+      (f ? `The flight, of iteration ${f.iteration} and without exploration, costs <b class="cost">${fixed(f.paid.at(-1), 2)}</b>${drones ? (f.arrived ? " and arrives" : " and does not arrive") : ""}.` : "") + said);
   }
   names();
   time.value = at;
@@ -177,6 +179,6 @@ scenes.training = (data) => {
   if (!calm) fly.set(true);
   window.scene = {
     set, turn, choose: (i) => choose(trainings()[i]), clock: (k) => { clock = k; fly.set(false); redraw(); }, hear,
-    state: () => ({ at: Math.round(at), who: who.name, clock, flight: seenThen().iteration, live: live.log.cost.length, cost: who.log.cost[Math.round(at)], price: who.log.price[Math.round(at)], yaw: view && view.yaw }),
+    state: () => ({ at: Math.round(at), who: who.name, clock, flight: (seenThen() || {}).iteration, live: live.log.cost.length, cost: who.log.cost[Math.round(at)], price: who.log.price[Math.round(at)], yaw: view && view.yaw }),
   };
 };
