@@ -51,6 +51,9 @@ def test_driven_in_pieces_it_is_the_training(tmp_path, task, config):
     drive.close()
     assert drive.iteration == 2 and len(drive.flight["positions"]) > 1
     again = Cockpit(task, config, folder=tmp_path / "driven")  # as after a restart of the kernel
+    assert again.iteration == 2
+    again.step()
+    assert rests(again).iteration == 3
     again.start()
     rests(again).close()
     assert again.state == "finished" and again.iteration == 4

@@ -90,7 +90,10 @@ class Cockpit:
         self.rule, self.value = "projected", config.multiplier_start
         self.publish: Callable[[Cockpit], None] = lambda cockpit: None
         self.thread, self.wake, self.state, self.error = None, threading.Event(), "ready", ""
+        self.busy = False
         self._clear()
+        if (self.folder / "last.pt").exists():
+            self.rows = runs.read_checkpoint(self.folder, "last.pt")["rows"]
         atexit.register(self.close)
 
     def _clear(self):
@@ -105,18 +108,16 @@ class Cockpit:
     @property
     def running(self) -> bool:
         """Whether an iteration is going on, or about to."""
-        alive = self.thread is not None and self.thread.is_alive()
-        return alive and self.state in ("starting", "running")
+        return self.busy and self.thread is not None and self.thread.is_alive()
 
     def start(self, until: int | None = None) -> None:
         """Train on, to iteration `until` or the end; returns at once."""
         self.until = min(until or self.config.iterations, self.config.iterations)
+        self.busy = True
         if self.thread is None or not self.thread.is_alive():
             self.closed, self.error, self.state = False, "", "starting"
             self.thread = threading.Thread(target=self._train, daemon=True)
             self.thread.start()
-        elif self.iteration < self.until:
-            self.state = "running"
         self.wake.set()
 
     def step(self) -> None:
@@ -188,6 +189,7 @@ class Cockpit:
         while len(rows) >= self.until and not self.closed:
             self.state = "paused"
             self.publish(self)
+            self.busy = len(rows) < self.until  # not, unless it was started in between
             self.wake.wait()
             self.wake.clear()
         self.state = "paused" if self.closed else "running"
@@ -239,6 +241,7 @@ def controls(cockpit: Cockpit) -> widgets.Widget:
         feed.value = f'<div class="safemarl-feed" hidden>{told}</div>'
 
     cockpit.publish = publish
+    publish(cockpit)
     rows = widgets.HBox(buttons), widgets.HBox([rule, value]), widgets.HBox([bar, said])
     return widgets.VBox([*rows, feed])
 

@@ -73,7 +73,7 @@ scenes.training = (data) => {
     const decades = [0, threshold, 10 * threshold, 100 * threshold].filter((v) => v < 1.5 * most);
     plots = [
       axes(ctx, { ...box, y: top + 26, h: 92 }, xs, [...won, drones ? "share of flights that arrive" : "cost of an episode"], { labels: false }),
-      axes(ctx, { ...box, y: top + 158, h: 128 }, xs, [0, bend(1.6 * most), drones ? "discounted cost Ĵ_c" : "discounted penalty Ĵ_c"], { labels: false, marks: decades.map((v) => [bend(v), String(v)]) }),
+      axes(ctx, { ...box, y: top + 158, h: 128 }, xs, [0, bend(1.6 * most), drones ? "discounted cost" : "discounted penalty"], { labels: false, marks: decades.map((v) => [bend(v), String(v)]) }),
       axes(ctx, { ...box, y: top + 326, h: 66 }, [xs[0], xs[1], "iteration"], [0, Math.log10(1 + 1.5 * dear), "price λ"], { marks: [0, 1, 10].filter((v) => v < 1.5 * dear).map((v) => [Math.log10(1 + v), String(v)]) }),
     ];
     const heights = [(v) => plots[0].y(v), (v) => plots[1].y(bend(v)), (v) => plots[2].y(Math.log10(1 + v))];
@@ -139,7 +139,7 @@ scenes.training = (data) => {
     const k = Math.round(at), { won, cost, price } = who.log;
     if (cost[k] === undefined) return;
     const first = drones ? `<b class="reward">${percent(won[k])}</b> arrive` : `an episode costs <b class="reward">${fixed(won[k], 1)}</b>`;
-    tell(`${who.name}, iteration <b>${k + 1}</b>: ${first}, Ĵ_c = <b class="cost">${fixed(cost[k], 2)}</b> of a budget of ${threshold}, λ = <b class="price">${fixed(price[k], 2)}</b>. ` +
+    tell(`${who.name}, iteration <b>${k + 1}</b>: ${first}, Ĵ<sub>c</sub> = <b class="cost">${fixed(cost[k], 2)}</b> of a budget of ${threshold}, λ = <b class="price">${fixed(price[k], 2)}</b>. ` +
       (f ? `The flight, of iteration ${f.iteration} and without exploration, costs <b class="cost">${fixed(f.paid.at(-1), 2)}</b>${drones ? (f.arrived ? " and arrives" : " and does not arrive") : ""}.` : "") + said);
   }
   names();
