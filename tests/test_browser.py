@@ -517,7 +517,10 @@ def lab(tmp_path_factory):
 
     yield address
     server.terminate()
-    server.wait(30)
+    try:
+        server.wait(30)
+    except subprocess.TimeoutExpired:  # its kernels are slow to end
+        server.kill()
 
 
 def at_home(chromium, address):

@@ -98,6 +98,14 @@ def flight(task, flown: dict[str, dict[str, np.ndarray]], start: int = 0, words:
     return {"flights": flights, "start": start, "words": words} | about(task)
 
 
+def last_flights(watched: dict, start: int = 0, words: str = "") -> dict:
+    """Of recorded trainings (`tests/benchmarks/watched.py`) the last flights, side by side."""
+    told = {name: part for name, part in watched.items() if name != "runs"}
+    runs = [run for run in watched["runs"] if run["flights"]]
+    flights = [run["flights"][-1] | {"title": run["name"]} for run in runs]
+    return told | {"flights": flights, "start": start, "words": words}
+
+
 def log_of(task, rows: list[dict[str, float]]) -> dict[str, list[float]]:
     """A training's log → what is won (arrivals, or the cost of an episode), Ĵ_c, λ."""
     first = "return" if task.kind == "navigation" else "success"

@@ -33,6 +33,8 @@ POSES = {  # what the scene shows on its still
     "03_attention": "scene.silence(null)",
     "04_phase": "scene.gains(0.2, 0.03); scene.at(1499)",
     "04_multiplier": "scene.race('step'); scene.race('pi')",
+    "05_three": "scene.at(40)",
+    "05_flight": "scene.at(45)",
     "05_training": "scene.choose(2); scene.set(999); scene.clock(40)",
     "06_training": "scene.choose(1); scene.set(999); scene.clock(20)",
 }
@@ -131,9 +133,8 @@ def moving(page: Page, data: dict, out: Path, pose: str, step: float) -> None:
 def three(page: Page) -> None:
     """The last flights of `05_watched.json`, side by side: README and lesson 00 open with them."""
     watched = json.loads((ROOT / "figures" / "05_watched.json").read_text())
-    data = watched | {"flights": [r["flights"][-1] | {"title": r["name"]} for r in watched["runs"]]}
-    data |= {"start": 0, "words": ""}
-    moving(page, data, ROOT / "figures" / "three.webp", "scene.pose({ pitch: 0.42 })", 1.0)
+    out, pose = ROOT / "figures" / "three.webp", "scene.pose({ pitch: 0.42 })"
+    moving(page, scenes.last_flights(watched), out, pose, 1.0)
 
 
 def many(page: Page) -> None:

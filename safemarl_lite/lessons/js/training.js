@@ -45,7 +45,7 @@ scenes.training = (data) => {
   const COLOURS = ["cost", ...(runs.length > 2 ? ["b"] : []), "reward"];
   runs.forEach((run, i) => { run.colour = COLOURS[i]; run.flights.forEach(prepare); });
   const live = { name: "yours, live", colour: "gold", log: { won: [], cost: [], price: [] }, flights: [] };
-  let who = runs.at(-1), at = who.log.cost.length - 1, clock = 0, follow = true, said = "", plots;
+  let who = runs.at(-1), at = Math.round(0.4 * who.log.cost.length), clock = 0, follow = true, said = "", plots;
   const trainings = () => (live.log.cost.length ? [...runs, live] : runs);
   const longest = () => Math.max(...runs.map((run) => run.log.cost.length), live.log.cost.length);
   /** The flight of a run that was last recorded up to the iteration `at`. */
