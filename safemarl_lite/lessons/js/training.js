@@ -57,7 +57,7 @@ scenes.training = (data) => {
   const wide = (w) => w >= 700;
   const most = Math.max(...runs.flatMap((run) => run.log.cost)), dear = Math.max(1, ...runs.flatMap((run) => run.log.price));
   const bend = (v) => Math.log10(1 + v / threshold); // linear up to the budget, logarithmic beyond
-  const s = stage((w) => (wide(w) ? 430 : 760), "A flight of the policy, and curves of its training", (ctx, w) => {
+  const s = stage((w) => (wide(w) ? 430 : 778), "A flight of the policy, and curves of its training", (ctx, w) => {
     const side = wide(w) ? Math.round(0.46 * w) : w, tall = wide(w) ? 430 : 330, f = seenThen();
     ctx.save();
     ctx.beginPath();
