@@ -106,6 +106,16 @@ def test_pi_feels_what_is_off_now_and_the_printed_rule_moves_no_policy():
     assert not same(policy["projected"], policy["none"])
 
 
+def test_a_second_one_for_the_folder_ends_the_first(tmp_path):
+    first = Cockpit(SwarmTask(horizon=40), FLYING, folder=tmp_path / "run")
+    first.start()
+    second = Cockpit(SwarmTask(horizon=40), FLYING, folder=tmp_path / "run")
+    assert not first.thread.is_alive() and second.iteration == first.iteration
+    second.run(1)
+    second.close()
+    assert second.iteration == min(first.iteration + 1, 4) and not second.error
+
+
 def test_reset_begins_anew_and_touches_no_other_folder(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter").write_text("dear")

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import ipywidgets as widgets
 import numpy as np
@@ -82,8 +82,11 @@ def flown(actor, env) -> dict[str, np.ndarray]:
 class Cockpit:
     """A training that stands still until `start` or `step`; nothing is written before.
 
-    `publish(cockpit)` is called in the training's thread whenever there is something new.
+    `publish(cockpit)` is called in the training's thread whenever there is something new. A second
+    one for the same folder, as when its cell is run again, ends the first.
     """
+
+    flying: ClassVar[dict[Path, "Cockpit"]] = {}
 
     def __init__(self, task, config, seed: int = 0, folder: str | Path = "runs/cockpit") -> None:
         self.task, self.config, self.seed, self.folder = task, config, seed, Path(folder)
@@ -91,6 +94,9 @@ class Cockpit:
         self.publish: Callable[[Cockpit], None] = lambda cockpit: None
         self.thread, self.wake, self.state, self.error = None, threading.Event(), "ready", ""
         self.busy = False
+        if before := self.flying.get(self.folder.resolve()):
+            before.close()
+        self.flying[self.folder.resolve()] = self
         self._clear()
         if (self.folder / "last.pt").exists():
             self.rows = runs.read_checkpoint(self.folder, "last.pt")["rows"]
