@@ -380,20 +380,20 @@ def test_a_training_shows_what_was_logged_and_flown(opened, name):
     page, frame = opened(LIVE[name])
     for run in recorded["runs"]:
         frame.get_by_role("button", name=run["name"], exact=True).click()
-        last = len(run["log"]["cost"]) - 1
-        for at in (0, last // 2, last):
+        last = len(run["log"]["cost"])
+        for at in (1, last // 2, last):
             frame.evaluate(f"scene.set({at})")
             state = frame.evaluate("scene.state()")
             assert (state["who"], state["at"]) == (run["name"], at)
-            assert state["cost"] == run["log"]["cost"][at]
-            assert state["price"] == run["log"]["price"][at]
-            then = [f["iteration"] for f in run["flights"] if f["iteration"] <= at + 1]
+            assert state["cost"] == run["log"]["cost"][at - 1]
+            assert state["price"] == run["log"]["price"][at - 1]
+            then = [f["iteration"] for f in run["flights"] if f["iteration"] <= at]
             assert not then or state["flight"] == then[-1]
     before = picture(page)
-    frame.evaluate("scene.choose(0); scene.set(0)")
+    frame.evaluate("scene.choose(0); scene.set(1)")
     frame.get_by_role("button", name="Train").click()
     frame.wait_for_timeout(900)
-    assert 0 < frame.evaluate("scene.state().at") and picture(page) != before
+    assert 1 < frame.evaluate("scene.state().at") and picture(page) != before
     frame.evaluate("scene.clock(0)")
     frame.get_by_role("button", name="Fly").click()
     frame.wait_for_timeout(400)
@@ -418,13 +418,13 @@ def test_a_live_training_appears_beside_the_recorded_ones(opened):
 
     news(3, "running")
     state = frame.evaluate("scene.state()")
-    assert state["who"] == "yours, live" and state["at"] == 2 and state["cost"] == 3
+    assert state["who"] == "yours, live" and state["at"] == 3 and state["cost"] == 3
     assert "rule of λ: PI" in frame.locator(".caption").inner_text()
     news(4, "paused")  # it follows, until it is dragged away
-    assert frame.evaluate("scene.state().at") == 3
-    frame.evaluate("scene.set(1)")
+    assert frame.evaluate("scene.state().at") == 4
+    frame.evaluate("scene.set(2)")
     news(6, "running")
-    assert frame.evaluate("scene.state().at") == 1
+    assert frame.evaluate("scene.state().at") == 2
     news(0, "ready")  # reset
     assert frame.evaluate("scene.state().who") == given["runs"][-1]["name"]
 

@@ -178,7 +178,7 @@ scenes.training = (data) => {
   }
   if (!calm) fly.set(true);
   window.scene = {
-    set, turn, choose: (i) => choose(trainings()[i]), clock: (k) => { clock = k; fly.set(false); redraw(); }, hear,
-    state: () => ({ at: Math.round(at), who: who.name, clock, flight: (seenThen() || {}).iteration, live: live.log.cost.length, cost: who.log.cost[Math.round(at)], price: who.log.price[Math.round(at)], yaw: view && view.yaw }),
+    set: (k) => set(k - 1), turn, choose: (i) => choose(trainings()[i]), clock: (k) => { clock = k; fly.set(false); redraw(); }, hear,
+    state: () => ({ at: Math.round(at) + 1, who: who.name, clock, flight: (seenThen() || {}).iteration, live: live.log.cost.length, cost: who.log.cost[Math.round(at)], price: who.log.price[Math.round(at)], yaw: view && view.yaw }),
   };
 };
