@@ -57,11 +57,15 @@ class Pair:
         except OSError:
             raise WorkerLost(LOST) from None
 
+    def call(self, name: str, *given: Any) -> Any:
+        """A method of both learners → what the first one's returns."""
+        if self.pipe:
+            self._tell(name, *given)
+        return getattr(self.learner, name)(*given)
+
     def iterate(self) -> dict[str, float]:
         """One iteration of both → the log of both."""
-        if self.pipe:
-            self._tell("iterate")
-        return self.learner.iterate()
+        return self.call("iterate")
 
     def state_dict(self) -> dict[str, Any]:
         """All that both need to go on."""

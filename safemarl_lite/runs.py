@@ -7,6 +7,7 @@ are written and read: `folders.py`.
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from numbers import Integral
 from pathlib import Path
@@ -151,6 +152,8 @@ def train(
     stop: int | None = None,
     workers: int = 1,
     certificate: int | None = None,
+    drive: Callable[[Pair, list[dict[str, float]], Callable[[], None]], bool] | None = None,
+    learner_type: type | None = None,
 ) -> dict[str, float]:
     """Train into `folder` (until iteration `stop`, if given) and return the learner's last log.
 
@@ -158,15 +161,17 @@ def train(
     quarter, a tenth before; `best.pt` is the best by `rank`, `last.pt` the last. `resume` goes on
     from `last.pt`, to the same numbers; a run stopped before its first checkpoint starts anew.
     `workers=2` learns in two processes, to the same numbers (`WorkerLost` where one is killed). At
-    the end `best.pt` flies `certificate` episodes, as in `certify`. Raises `RunError`.
+    the end `best.pt` flies `certificate` episodes, as in `certify`. `drive(pair, log, save)` is
+    asked before each iteration whether to go on; `save` writes `last.pt`; `learner_type`, a
+    subclass of the config's learner, takes its place. Raises `RunError`.
     """
     folder = Path(folder)
     _check(task, config, seed, stop, folder)
     state = _resumed(folder, (seed, task, config)) if resume else _unused(folder)
     *seeds, held_out = np.random.SeedSequence(seed).spawn(3)
     eval_seed = int(held_out.generate_state(1)[0])
-    learner_type = next(LEARNERS[c] for c in type(config).__mro__ if c in LEARNERS)
-    pair = Pair(learner_type, task, config, seeds, workers)
+    known = next(LEARNERS[c] for c in type(config).__mro__ if c in LEARNERS)
+    pair = Pair(learner_type or known, task, config, seeds, workers)
     from torch.utils.tensorboard import SummaryWriter  # slow: while the second half starts
 
     with pair, locked(folder):
@@ -178,10 +183,17 @@ def train(
             parts = {"task": asdict(task), "config": asdict(config)}
             kept = {"kind": task.kind, "seed": int(seed)} | parts
             write(folder / "config.json", json.dumps(kept, indent=1))
+
+        def save():
+            learned = {"learner": pair.state_dict(), "best": best, "rows": rows}
+            write(folder / "last.pt", learner.checkpoint() | learned)
+
         last = min(config.iterations, stop or config.iterations)
         bar = tqdm(range(learner.iteration, last), disable=quiet, unit="iteration", mininterval=1)
         with SummaryWriter(str(folder), purge_step=learner.iteration if resume else None) as board:
             for _ in bar:
+                if drive is not None and not drive(pair, rows, save):
+                    break
                 began = time.perf_counter()
                 log = pair.iterate()
                 check_finite(learner, log, folder)
@@ -205,8 +217,7 @@ def train(
                     board.add_scalar(name, value, learner.iteration)
                 write_progress(folder / "progress.csv", rows)
                 if due or learner.iteration == last:
-                    learned = {"learner": pair.state_dict(), "best": best, "rows": rows}
-                    write(folder / "last.pt", checkpoint | learned)
+                    save()
                 shown = {"success": "success", "return": "return", "cost": "Ĵ_c", "lambda_0": "λ"}
                 bar.set_postfix_str(", ".join(f"{s} {log[name]:.3g}" for name, s in shown.items()))
         if certificate and learner.iteration == config.iterations:

@@ -2,18 +2,22 @@
 
 Each scene of the executed notebooks is opened from its own HTML, with the network off, and driven
 by mouse, keyboard and touch; what its script computes is held against the Python modules. Runs
-where Chromium is installed (`pytest -m "not browser"` leaves it out).
+where Chromium is installed, and says so where it is not (`pytest -m "not browser"` leaves it out).
 """
 
 import json
 import os
 import re
+import secrets
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from html import unescape
 from pathlib import Path
+from shutil import which
 
 import numpy as np
 import pytest
@@ -24,10 +28,11 @@ from safemarl_lite.lessons import lesson_01, player, scenes, tasks
 from safemarl_lite.swarm.task import InfeasibleTask, SwarmTask
 
 ROOT = Path(__file__).parent.parent
-CHROMIUM = Path("/usr/bin/chromium")
+SHOTS = Path(os.environ.get("SHOTS", tempfile.mkdtemp()))  # where photographs of the tests go
+CHROMIUM = next(filter(None, map(which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium at /usr/bin/chromium"),
+    pytest.mark.skipif(not CHROMIUM, reason="no Chromium installed: no live picture was tested"),
 ]
 
 
@@ -50,7 +55,7 @@ LIVE = live_scenes()
 def chromium():
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
 
@@ -197,7 +202,7 @@ def test_orbit_and_eigenvalues_are_the_lesson_s(opened):
 
 
 def test_a_flight_counts_the_costs_that_were_recorded(opened):
-    for name in ("00_flight", "02_flight"):
+    for name in ("00_flight", "02_flight", "05_flight"):
         data = json.loads(re.search(r'id="data">(.*?)</script>', LIVE[name])[1])["data"]
         _, frame = opened(LIVE[name])
         counted = frame.evaluate("scene.costs(0)")[1:]
@@ -236,6 +241,8 @@ GRABBED = {  # still → (what is grabbed, the state that moves)
     "02_feasible": ("goal radius", "radius"),
     "04_phase": ("gains of the rule", "proportional"),
     "04_multiplier": ("price λ", "λ"),
+    "05_training": ("iteration", "at"),
+    "06_training": ("iteration", "at"),
 }
 COUNT = """() => {
   window.counted = 0;
@@ -319,7 +326,7 @@ def test_it_is_moved_by_a_finger(opened, name):
     assert page.evaluate("document.documentElement.scrollWidth") <= 400  # nothing is cut off
 
 
-@pytest.mark.parametrize("name", ["00_flight", "02_flight"])
+@pytest.mark.parametrize("name", ["00_flight", "02_flight", "05_flight"])
 def test_a_flight_turns_and_plays(opened, name):
     page, frame = opened(LIVE[name])
     canvas = frame.locator("canvas").first
@@ -346,21 +353,84 @@ def test_a_flight_turns_and_plays(opened, name):
     assert frame.evaluate("scene.state().at") == 0 and not frame.evaluate("scene.state().playing")
 
 
-def test_a_silenced_drone_is_not_attended_to(opened):
-    _, frame = opened(LIVE["03_attention"])
+@pytest.mark.parametrize(("name", "one"), [("03_attention", "drone"), ("06_attention", "agent")])
+def test_a_silenced_agent_is_not_attended_to(opened, name, one):
+    page, frame = opened(LIVE[name])
+    whole = picture(page)
     before = frame.evaluate("scene.state()")
     others = [j for j in range(5) if j != before["focus"]]
     assert sum(before["weights"]) == pytest.approx(1, abs=0.01)
-    frame.get_by_role("button", name=f"silence drone {others[0] + 1}").click()
+    frame.get_by_role("button", name=f"silence {one} {others[0] + 1}").click()
     after = frame.evaluate("scene.state()")
     assert after["silent"] == others[0] and after["weights"][others[0]] == 0
     assert sum(after["weights"]) == pytest.approx(1, abs=0.01)
     moved = frame.evaluate(f"scene.influence({round(after['at'])}, {after['focus']}, {others[0]})")
     assert abs(after["value"] - before["value"]) == pytest.approx(moved, abs=1e-6)
+    assert picture(page) != whole
+    frame.evaluate(COUNT)
+    frame.get_by_role("button", name="Play").click()
+    frame.wait_for_timeout(700)
+    rate(frame, name)
+    assert frame.evaluate("scene.state().at") != after["at"]
+
+
+@pytest.mark.parametrize("name", ["05_training", "06_training"])
+def test_a_training_shows_what_was_logged_and_flown(opened, name):
+    recorded = json.loads((ROOT / f"figures/{name[:2]}_watched.json").read_text())
+    page, frame = opened(LIVE[name])
+    for run in recorded["runs"]:
+        frame.get_by_role("button", name=run["name"], exact=True).click()
+        last = len(run["log"]["cost"])
+        for at in (1, last // 2, last):
+            frame.evaluate(f"scene.set({at})")
+            state = frame.evaluate("scene.state()")
+            assert (state["who"], state["at"]) == (run["name"], at)
+            assert state["cost"] == run["log"]["cost"][at - 1]
+            assert state["price"] == run["log"]["price"][at - 1]
+            then = [f["iteration"] for f in run["flights"] if f["iteration"] <= at]
+            assert not then or state["flight"] == then[-1]
+    before = picture(page)
+    frame.evaluate("scene.choose(0); scene.set(1)")
+    frame.get_by_role("button", name="Train").click()
+    frame.wait_for_timeout(900)
+    assert 1 < frame.evaluate("scene.state().at") and picture(page) != before
+    frame.evaluate("scene.clock(0)")
+    frame.get_by_role("button", name="Fly").click()
+    frame.wait_for_timeout(400)
+    assert frame.evaluate("scene.state().clock") > 0
+
+
+def test_a_live_training_appears_beside_the_recorded_ones(opened):
+    given = json.loads(re.search(r'id="data">(.*?)</script>', LIVE["05_training"])[1])["data"]
+    page, frame = live(opened, "training", given | {"live": True})
+    flight = next(run["flights"][-1] for run in given["runs"] if run["flights"])
+
+    def news(n, state):
+        log = {"won": [0.5] * n, "cost": [3.0] * n, "price": [0.3] * n}
+        told = {"iteration": n, "state": state, "rule": "PI", "log": log, "flight": flight}
+        page.evaluate(
+            "text => { let feed = document.querySelector('.safemarl-feed');"
+            "if (!feed) { feed = document.createElement('div'); feed.className = 'safemarl-feed';"
+            "document.body.append(feed); } feed.textContent = text; }",
+            json.dumps(told),
+        )
+        frame.wait_for_function(f"scene.state().live === {n}")
+
+    news(3, "running")
+    state = frame.evaluate("scene.state()")
+    assert state["who"] == "yours, live" and state["at"] == 3 and state["cost"] == 3
+    assert "rule of λ: PI" in frame.locator(".caption").inner_text()
+    news(4, "paused")  # it follows, until it is dragged away
+    assert frame.evaluate("scene.state().at") == 4
+    frame.evaluate("scene.set(2)")
+    news(6, "running")
+    assert frame.evaluate("scene.state().at") == 2
+    news(0, "ready")  # reset
+    assert frame.evaluate("scene.state().who") == given["runs"][-1]["name"]
 
 
 def test_stills_change_with_their_slider(opened):
-    for name in ("03_credit-panel", "04_board-runs"):
+    for name in ("03_credit-panel", "04_board-runs", "06_attention-49"):
         page, frame = opened(LIVE[name])
         before, slider = picture(page), frame.get_by_role("slider")
         slider.press("Home")
@@ -393,7 +463,8 @@ def test_committed_pages_hold_the_scripts_as_they_are():
 def test_every_live_picture_has_its_still():
     named = {name for name in LIVE if (player.STILLS / f"{name}.png").exists()}
     assert {"00_flight", "01_front", "01_dual", "02_feasible", "02_flight", "03_attention",
-            "04_phase", "04_multiplier"} <= named  # fmt: skip
+            "04_phase", "04_multiplier", "05_training", "05_flight", "06_training",
+            "06_attention"} <= named  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -420,19 +491,36 @@ def lab(tmp_path_factory):
     write("fresh", [], "Not run yet.")
     write("trusted", shown, "Run here, and signed.")
     write("stranger", shown, "Run elsewhere: not signed.")
+    source = COCKPIT
+    write("cockpit", [], "A training to be driven.")
+    (home / "notebooks").mkdir()
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        shutil.copy(path, home / "notebooks")
+    for name in ("figures", "requirements.txt"):
+        (home / name).symlink_to(ROOT / name)
     env = os.environ | {"JUPYTER_CONFIG_DIR": str(home / "config"), "PYTHONPATH": str(ROOT)}
-    env |= {"JUPYTER_DATA_DIR": str(home / "data"), "HOME": str(home)}
-    jupyter = Path(sys.executable).with_name("jupyter")
-    subprocess.run([jupyter, "trust", home / "trusted.ipynb"], env=env, check=True)
+    env |= {"JUPYTER_DATA_DIR": str(home / "data"), "HOME": str(home), "OMP_NUM_THREADS": "1"}
+    jupyter, token = Path(sys.executable).with_name("jupyter"), secrets.token_hex(8)
+    signed = [home / "trusted.ipynb", *(home / "notebooks").glob("*.ipynb")]
+    subprocess.run([jupyter, "trust", *signed], env=env, check=True, capture_output=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = ["--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root"]
-    words += ["--IdentityProvider.token=", "--ServerApp.password=", f"--ServerApp.root_dir={home}"]
+    words += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={home}"]
     server = subprocess.Popen([jupyter, "lab", *words], env=env, stderr=subprocess.DEVNULL)
-    yield f"http://127.0.0.1:{port}/lab/workspaces/{{0}}/tree/{{0}}.ipynb?reset".format
+
+    def address(name):
+        space = name.replace("/", "-")
+        there = f"http://127.0.0.1:{port}/lab/workspaces/{space}/tree/{name}.ipynb"
+        return f"{there}?reset&token={token}"
+
+    yield address
     server.terminate()
-    server.wait(30)
+    try:
+        server.wait(30)
+    except subprocess.TimeoutExpired:  # its kernels are slow to end
+        server.kill()
 
 
 def at_home(chromium, address):
@@ -450,10 +538,49 @@ def at_home(chromium, address):
     return page
 
 
-def test_in_jupyterlab_with_a_kernel_it_is_dragged(chromium, lab):
-    page = at_home(chromium, lab("fresh"))
+def run_all(page):
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
+
+
+def alive(page, name):
+    """The frame of a live picture, scrolled to, once it is alive."""
+    there = page.locator(f"iframe[data-still='{name}']")
+    for _ in range(300):  # pages of JupyterLab render what is near the screen
+        if there.count():
+            break
+        page.locator(".jp-WindowedPanel-outer").first.evaluate("panel => panel.scrollBy(0, 600)")
+        page.wait_for_timeout(100)
+    there.first.scroll_into_view_if_needed(timeout=60_000)
+    frame = there.first.element_handle().content_frame()
+    frame.wait_for_function("window.scene")
+    return frame
+
+
+def drag(page, frame, label):
+    """Pull a handle by 60 px to the right → the state before and after."""
+    frame.page.wait_for_timeout(300)
+    before = frame.evaluate("scene.state()")
+    box = frame.get_by_role("slider", name=label, exact=True).bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 80, box["y"] - 10, steps=6)
+    page.mouse.up()
+    return before, frame.evaluate("scene.state()")
+
+
+COCKPIT = f"""from safemarl_lite.lessons import cockpit
+from safemarl_lite.mappo import MAPPOConfig
+from safemarl_lite.swarm import SwarmTask
+config = MAPPOConfig(iterations=400, num_envs=2, epochs=1, minibatches=1, eval_episodes=2,
+                     eval_every=400)
+drive = cockpit.show(SwarmTask(horizon=20), config, "{ROOT}/figures/05_watched.json",
+                     "05_training", "a training that is driven", folder="run")"""
+
+
+def test_in_jupyterlab_with_a_kernel_it_is_dragged(chromium, lab):
+    page = at_home(chromium, lab("fresh"))
+    run_all(page)
     page.locator("iframe[data-still]").wait_for(timeout=120_000)
     frame = page.locator("iframe[data-still]").element_handle().content_frame()
     frame.wait_for_function("window.scene")
@@ -482,8 +609,76 @@ def test_opened_again_without_a_kernel_it_is_alive_if_trusted_and_a_still_if_not
     page.context.close()
 
 
+def test_in_jupyterlab_a_training_is_driven(chromium, lab):
+    page = at_home(chromium, lab("cockpit"))
+    run_all(page)
+    page.get_by_role("button", name="One step").wait_for(timeout=120_000)
+    frame = page.locator("iframe[data-still]").element_handle().content_frame()
+    frame.wait_for_function("window.scene")
+    assert frame.evaluate("scene.state().live") == 0  # nothing runs before it is asked to
+
+    def until(condition):
+        frame.wait_for_function(condition, timeout=60_000)
+
+    page.get_by_role("button", name="One step").click()
+    until("scene.state().live === 1")
+    page.get_by_role("button", name="fixed").click()
+    page.get_by_role("spinbutton").fill("7")
+    page.get_by_role("spinbutton").press("Enter")
+    page.get_by_role("button", name="Start").click()
+    until("scene.state().live > 3 && scene.state().price === 7")
+    page.get_by_role("button", name="none").click()  # while it runs
+    until("scene.state().price === 0")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_text("paused, iteration").wait_for(timeout=30_000)
+    done = frame.evaluate("scene.state().live")
+    assert f"iteration {done} of 400" in page.locator(".jp-OutputArea").last.inner_text()
+    page.screenshot(path=SHOTS / "lab_cockpit.png")
+    page.get_by_role("button", name="One step").click()
+    until(f"scene.state().live === {done + 1}")
+    page.get_by_role("button", name="Reset").click()
+    until("scene.state().live === 0")
+    page.context.close()
+
+
+IN_LAB = {  # lesson → what is grabbed there
+    "01_constrained_mdp": ("01_front", "budget τ"),
+    "02_swarm_environment": ("02_feasible", "goal radius"),
+    "04_cost_advantage_and_lagrangian": ("04_multiplier", "price λ"),
+    "05_training_mappo_lagrangian": ("05_training", "iteration"),
+    "06_attention_actor_critic": ("06_training", "iteration"),
+}
+
+
+@pytest.mark.parametrize("lesson", IN_LAB)
+def test_a_lesson_in_jupyterlab_is_grabbed_without_a_kernel(chromium, lab, lesson):
+    name, label = IN_LAB[lesson]
+    page, errors = at_home(chromium, lab(f"notebooks/{lesson}")), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    frame = alive(page, name)
+    if frame.get_by_role("button", name="Pause").count():
+        frame.get_by_role("button", name="Pause").click()
+    before, after = drag(page, frame, label)
+    assert before != after and not errors
+    page.screenshot(path=SHOTS / f"lab_{name}.png")
+    page.context.close()
+
+
+def test_lesson_00_runs_in_jupyterlab(chromium, lab):
+    page = at_home(chromium, lab("notebooks/00_start_here"))
+    run_all(page)
+    page.get_by_text("price λ* [").wait_for(timeout=240_000)
+    assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    page.locator(".jp-WindowedPanel-outer").first.evaluate("panel => panel.scrollTo(0, 0)")
+    frame = alive(page, "00_flight")
+    frame.evaluate("scene.at(0)")
+    frame.get_by_role("button", name="Play").click()
+    frame.wait_for_function("scene.state().at > 2")
+    page.context.close()
+
+
 def test_the_site_needs_no_network(chromium, tmp_path):
-    pytest.importorskip("latex2mathml", reason="pip install safemarl_lite[site]")
+    pytest.importorskip("latex2mathml")
     words = [sys.executable, ROOT / "tests/benchmarks/make_site.py", "--out", tmp_path]
     subprocess.run(words, check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
     context, asked = chromium.new_context(), []
@@ -498,8 +693,19 @@ def test_the_site_needs_no_network(chromium, tmp_path):
     text = page.locator("main").inner_text()
     assert "$" not in text and "\\tau" not in text and "\\lambda" not in text
     page.frames[1].wait_for_function("window.scene")
-    page.get_by_role("link", name=re.compile("02 swarm")).first.click()
-    assert "02_swarm" in page.url and not asked
+    page.get_by_role("link", name=re.compile("Lesson 02")).first.click()
+    assert "02_swarm" in page.url
+    for path in sorted(tmp_path.glob("0*.html")):
+        page.goto(path.as_uri())
+        frames = [f for f in page.frames[1:] if f.wait_for_function("window.scene")]
+        assert len(frames) == sum(name[:2] == path.stem[:2] for name in LIVE)
+        for frame in frames:
+            grip = frame.locator("[role=slider], input[type=range], canvas").first
+            before = frame.evaluate("JSON.stringify(scene.state())")
+            for key in ("ArrowRight", "ArrowLeft", "ArrowLeft"):
+                grip.press(key)
+            assert frame.evaluate("JSON.stringify(scene.state())") != before, path.stem
+    assert not asked
     for path in tmp_path.glob("*.html"):
         assert not re.search(r'(?:src|href)="https?://[^"]+\.(?:js|css)', path.read_text())
     context.close()

@@ -3,7 +3,6 @@
 import ast
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -149,7 +148,7 @@ def test_bullet_does_not_greet():
 
 
 def test_the_container_installs_as_the_readme_does():
-    line = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
-    line = line["postCreateCommand"]
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    lines = container["postCreateCommand"].split(" && ")
     readme = (ROOT / "README.md").read_text()
-    assert re.search(rf"(?m)^{re.escape(line)} && .*pytest$", readme)  # which .ci/run calls
+    assert "\n".join(["```bash", *lines, ".venv/bin/pytest", "```"]) in readme  # .ci/run calls it

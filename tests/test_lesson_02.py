@@ -5,7 +5,7 @@ import pytest
 from lesson_pages import source
 
 from safemarl_lite.evaluate import rollout
-from safemarl_lite.lessons import lesson_02, widgets
+from safemarl_lite.lessons import lesson_02
 from safemarl_lite.swarm import SwarmTask, SwarmVectorEnv
 
 CODE = source("02")
@@ -63,24 +63,3 @@ def test_a_force_at_the_origin_of_the_world_spins_the_body():
     exec(next(c for c in CODE.values() if "def drop" in c), space)
     assert space["drop"]([0, 0, 1], None)[1].max() < 1e-9
     assert space["drop"]([0, 0, 1], [0, 0, 0])[1][-1] > 2 * np.pi
-
-
-def test_the_slider_draws_the_step_it_shows():
-    import matplotlib.pyplot as plt
-
-    drawn = []
-    panel = widgets.SliderPanel(
-        lambda step: drawn.append(step) or plt.figure(figsize=(2, 1)),
-        "step",
-        5,
-        1,
-        87,
-        1,
-        "a still",
-    )
-    for step in range(1, 88):
-        panel.slider.value = float(np.nextafter(step, 0))  # what a browser sends
-    assert drawn[1:] == list(range(1, 88)) and all(isinstance(step, int) for step in drawn)
-    data, metadata = panel._repr_mimebundle_()
-    assert data["image/png"] and metadata["image/png"]["alt"] == "a still"
-    assert panel.slider.layout.width == "200px"

@@ -30,3 +30,37 @@ def test_committed_notebook(path):
             if "image/png" in output.get("data", {}):
                 assert len(output["metadata"]["image/png"]["alt"]) > 20
             assert not re.search(r"/(home|root|tmp|work)/", json.dumps(output.get("text", "")))
+
+
+def texts(path):
+    """The markdown cells of a page."""
+    cells = json.loads(path.read_text())["cells"]
+    return ["".join(c["source"]) for c in cells if c["cell_type"] == "markdown"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_page_leads_on_and_back_and_its_links_exist(path):
+    pages, at, words = [p.name for p in NOTEBOOKS], NOTEBOOKS.index(path), texts(path)
+    neighbours = {pages[k] for k in (at - 1, at + 1) if 0 <= k < len(pages)} | {pages[0]}
+    for line in words[1], words[-1]:
+        assert neighbours - {path.name} <= set(re.findall(r"\]\(([\w.]+)\)", line))
+    for link in re.findall(r"\]\(([^)\s]+)\)", "\n".join(words)):
+        if not link.startswith(("http", "#")):
+            assert (path.parent / link.partition("#")[0]).exists(), link
+
+
+def test_the_glossary_names_what_the_code_has():
+    (table,) = [text for text in texts(NOTEBOOKS[0]) if text.startswith("## Glossary")]
+    rows = [row.split("|")[1:-1] for row in table.splitlines() if row.startswith("| $")]
+    code = "\n".join(p.read_text() for p in (ROOT / "safemarl_lite").rglob("*.py"))
+    assert len(rows) > 15 and all(len(row) == 4 and row[3].strip() for row in rows)
+    for row in rows:
+        for name in re.findall(r"`(\w+)`", row[2]):
+            assert re.search(rf"\b{name}(_0)?\b", code), name
+    with_dollars = [row[0] for row in rows]
+    assert len(set(with_dollars)) == len(rows)  # one letter, one row
+
+
+def test_lesson_00_asks_five_questions_with_folded_answers():
+    (asked,) = [text for text in texts(NOTEBOOKS[0]) if "Five questions" in text]
+    assert asked.count("<details><summary>Answer</summary>") == 5

@@ -1,1 +1,1 @@
-"""Everything that only the pages use: style, widgets, and per lesson its figures and its checks."""
+"""Everything that only the pages use: style, players, and per lesson its figures and its checks."""

@@ -10,7 +10,7 @@ import numpy as np
 from .. import cmdp
 from ..cmdp import InfeasibleCMDP, solve_lp
 from .exercise import Slip, ask, exercise, expect, plain, random_task
-from .style import COST, NEUTRAL, PRICE, REWARD, THRESHOLD, figure
+from .style import COST, NEUTRAL, PAPER, PRICE, REWARD, THRESHOLD, figure
 from .tasks import RING
 from .tasks import grid_world as grid_world
 
@@ -107,7 +107,7 @@ def cloud_figure(dots, grid, front, threshold, coinless, value):
     axis.text(threshold, 7.3, f" budget τ = {threshold:g}")
     axis.text(2.1, 6.9, "front, by the LP", color=REWARD)
     axis.text(1.93, value + 0.1, "optimum: one coin", color=REWARD, ha="right")
-    axis.text(2.1, 5.2, "best without a coin", color=COST, backgroundcolor="white")
+    axis.text(2.1, 5.2, "best without a coin", color=COST, backgroundcolor=PAPER)
     axis.set(xlim=(0.5, 7.2), xlabel="discounted cost $J_c$", ylabel="discounted reward $J_r$")
     figure(fig, "729 deterministic policies under the front; the optimum at the budget is higher")
 

@@ -8,7 +8,7 @@ import PIL.Image
 
 from .. import navigation, swarm
 from ..evaluate import rollout
-from ..swarm.task import formation, gaps, least_goal_radius
+from ..swarm.task import formation, least_goal_radius
 from .exercise import Slip, ask, exercise, expect
 from .style import COST, NEUTRAL, PRICE, REWARD, figure, show_bars
 
@@ -44,44 +44,6 @@ def flight(axis, task, positions, obstacles, until=None):
     axis.locator_params(nbins=4)
     axis.set_box_aspect((high[0] - low[0], high[1] - low[1], high[2] + 2))
     axis.view_init(elev=24, azim=-62)
-
-
-def clearances(task, positions, obstacles):
-    """Least room (m) before a cost at every step: between drones, and to obstacles, (T,) each."""
-    apart = gaps(positions, positions) + 1e9 * np.eye(positions.shape[1])
-    room = gaps(positions, np.broadcast_to(obstacles, (len(positions), *obstacles.shape)))
-    return apart.min((1, 2)) - task.d_safe, room.min((1, 2)) - task.obstacle_radius - task.d_safe
-
-
-def flight_figure(task, positions, obstacles, until=None):
-    """A flight in space and, beside it, how much room there was before anything cost: a figure."""
-    until = len(positions) - 1 if until is None else int(until)
-    fig = plt.figure(figsize=(10, 4.6), layout="constrained")
-    left, right = fig.add_gridspec(1, 2, width_ratios=(1.7, 1))
-    flight(fig.add_subplot(left, projection="3d"), task, positions, obstacles, until)
-    axis, seconds = fig.add_subplot(right), task.dt * np.arange(len(positions))
-    looks = ("to a drone", REWARD, "-"), ("to an obstacle", COST, "--")
-    rooms = clearances(task, positions, obstacles)
-    for room, (name, shade, line) in zip(rooms, looks, strict=True):
-        axis.plot(seconds, room, color=shade, linestyle=line, alpha=0.25)
-        axis.plot(seconds[: until + 1], room[: until + 1], color=shade, linestyle=line, label=name)
-    axis.axhspan(-3, 0, color=NEUTRAL, alpha=0.25, linewidth=0)
-    axis.text(0.02, 0.02, "here a step costs", transform=axis.transAxes, fontsize=9)
-    axis.set(xlabel="time (s)", ylabel="least room (m)", ylim=(-0.5, 3), xlim=(0, seconds[-1]))
-    axis.legend(loc="upper right")
-    return fig
-
-
-def show_flight(task, flown, alone=False):
-    """Display the recorded flight of swarm 0; `alone`: large, and without the clearances."""
-    positions, obstacles = flown["positions"][:, 0], flown["obstacles"][0]
-    positions = positions[: int(flown["length"][0]) + 1]
-    alt = "Five flight paths curve around three orange spheres into a green goal ball"
-    if not alone:
-        return figure(flight_figure(task, positions, obstacles), alt + "; the room left beside it")
-    fig = plt.figure(figsize=(9, 6.4), layout="none")
-    flight(fig.add_axes((0, 0, 1, 1), projection="3d"), task, positions, obstacles)
-    figure(fig, alt)
 
 
 def fly(policy, seed=0):

@@ -39,7 +39,7 @@ def soft_price(task, bonus, high=10.0):
 
 def price_axes(axes, best, threshold):
     """Name up to three axes: λ, J_c and the distance from the LP; draw λ* and the budget."""
-    names = "multiplier λ", "discounted cost J_c", "distance from the LP"
+    names = "multiplier λ", "discounted cost $J_c$", "distance from the LP"
     for axis, name in zip(axes, names, strict=False):
         axis.set(xlabel="iteration", ylabel=name)
     levels = (axes[0], best.multipliers[0], "λ*"), (axes[1], threshold, "τ")
@@ -101,9 +101,9 @@ def draw_no_cost(printed, corrected):
 def draw_clock(flown, value, limit):
     """Discounted cost of the steps flown so far, and what the critic adds at the limit."""
     end, rest = flown[limit], ((limit, limit), (flown[limit], value))
-    curves = [(flown, COST, f"Ĵ_c of {limit} steps: {end:.3f}", (limit + 2, end - 0.8))]
+    curves = [(flown, COST, rf"$\hat{{J}}_c$ of {limit} steps: {end:.3f}", (limit + 2, end - 0.8))]
     curves += [(rest, NEUTRAL, "bootstrap", (limit - 11, end - 0.05))]
-    level = value, f"V^c(s₀), the flight goes on: {value:.3f}"
+    level = value, f"$V^c(s_0)$, the flight goes on: {value:.3f}"
     alt = "The sum rises towards 4.37; at 32 steps it is 3.83, the rest is the bootstrap"
     style.lines(curves, alt, level, xlabel="steps flown", ylabel="discounted cost", ylim=(0, 5))
 
@@ -149,7 +149,7 @@ def draw_portrait(exact, sampled, best, threshold):
             axis.plot(path[:, 1], path[:, 0], color=color, linewidth=1.2)
         axis.axvline(threshold, color=THRESHOLD, linestyle=(0, (1, 1)), linewidth=1.5)
         axis.plot(threshold, best.multipliers[0], "o", color=THRESHOLD, zorder=3)
-        axis.set(xlabel="discounted cost J_c", title=title, ylim=(0, 4.5))
+        axis.set(xlabel="discounted cost $J_c$", title=title, ylim=(0, 4.5))
         name_at_curve(axis, threshold + 0.02, 0.1, "budget τ", THRESHOLD)
     axes[0].set_ylabel("multiplier λ")
     name_at_curve(axes[0], 0.6, 2.95, "integral alone", style.OTHER)
@@ -162,7 +162,7 @@ def draw_portrait(exact, sampled, best, threshold):
 def draw_colleague(best, threshold):
     """λ, Ĵ_c and J_r of `train(delivery(), Faults(only_rises=True), seed=5)`, from a CSV."""
     fig, axes = plt.subplots(1, 3, figsize=(10, 2.8))
-    names = "multiplier λ", "Ĵ_c, from the batch", "discounted reward J_r"
+    names = "multiplier λ", r"$\hat{J}_c$, from the batch", "discounted reward $J_r$"
     table = np.loadtxt(COLLEAGUE, delimiter=",", skiprows=1)
     for axis, curve, name, color in zip(axes, table.T, names, (PRICE, COST, REWARD), strict=True):
         axis.plot(curve, color=color)

@@ -25,7 +25,7 @@ RUNS = {  # file → what happens to λ, the run's colour and line
 }
 NAMES = ("success", "cost", "lambda_0")
 BOUNDS = "upper99", "upper99_bernstein"
-LABELS = ("share of flights that arrive", "Ĵ_c, discounted cost", "multiplier λ")
+LABELS = ("share of flights that arrive", r"$\hat{J}_c$, discounted cost", "multiplier λ")
 
 
 def columns(threshold, axes=None, first=LABELS[0]):
@@ -95,7 +95,7 @@ def show_surrogate(log, task):
     axes[1].plot(steps, smooth(log["cost"]), color=COST)
     axes[1].plot(steps, smooth(log["value_cost_0"]), "--", color=NEUTRAL)
     axes[1].text(0.7 * steps[-1], 1.0, "value_cost_0", color=NEUTRAL)
-    axes[1].text(0.2 * steps[-1], 4, "Ĵ_c", color=COST)
+    axes[1].text(0.2 * steps[-1], 4, r"$\hat{J}_c$", color=COST)
     axes[1].set(xlabel="environment steps (millions)", ylabel="discounted, the whole swarm")
     axes[1].set_yscale("symlog", linthresh=task.threshold)
     axes[1].set_ylim(0, 100)

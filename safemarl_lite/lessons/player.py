@@ -9,26 +9,26 @@ stills are photographs of the scenes: `python tests/benchmarks/photograph.py` ma
 import html
 import json
 from base64 import b64encode
-from io import BytesIO
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
-import PIL.Image
 from IPython.display import display
 from matplotlib.figure import Figure
 
+from .style import picture, png
+
 SCRIPTS = Path(__file__).parent / "js"
 STILLS = Path(__file__).parents[2] / "figures" / "stills"
-SCENES = {
-    "front": "lesson_01",
-    "dual": "lesson_01",
-    "feasible": "lesson_02",
-    "flight": "flight",
-    "attention": "lesson_03",
-    "phase": "lesson_04",
-    "multiplier": "lesson_04",
-    "stills": "stills",
+SCENES = {  # scene → its scripts, after core.js
+    "front": ("lesson_01",),
+    "dual": ("lesson_01",),
+    "feasible": ("lesson_02",),
+    "flight": ("flight",),
+    "attention": ("lesson_03",),
+    "phase": ("lesson_04",),
+    "multiplier": ("lesson_04",),
+    "training": ("flight", "training"),
+    "stills": ("stills",),
 }
 
 
@@ -45,25 +45,24 @@ def plain(value):
 
 def page(scene: str, data: dict) -> str:
     """A whole HTML document of one scene with its data."""
-    style, core, script = (
-        (SCRIPTS / name).read_text("utf-8")
-        for name in ("page.css", "core.js", f"{SCENES[scene]}.js")
-    )
+    names = ("page.css", "core.js", *(f"{name}.js" for name in SCENES[scene]))
+    style, *scripts = ((SCRIPTS / name).read_text("utf-8") for name in names)
+    script = "\n".join(scripts)
     given = json.dumps({"scene": scene, "data": plain(data)}, separators=(",", ":"))
     given = given.replace("</", "<\\/")  # no text of ours ends the script
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{scene}</title>'
         f"<style>{style}</style><body>"
         f'<script type="application/json" id="data">{given}</script>'
-        f"<script>{core}\n{script}\nstart();</script></body></html>"
+        f"<script>{script}\nstart();</script></body></html>"
     )
 
 
 def show(scene: str, data: dict, still: bytes | str, alt: str) -> None:
     """Display a still (PNG, or the name of one in `STILLS`), its text `alt`, and the live scene,
     which takes the still's place where scripts run."""
-    png = still if isinstance(still, bytes) else (STILLS / f"{still}.png").read_bytes()
-    bundle = {"image/png": b64encode(png).decode(), "text/plain": alt}
+    shot = still if isinstance(still, bytes) else (STILLS / f"{still}.png").read_bytes()
+    bundle = {"image/png": b64encode(shot).decode(), "text/plain": alt}
     display(bundle, raw=True, metadata={"image/png": {"alt": alt}})
     name = "" if isinstance(still, bytes) else still
     document = html.escape(page(scene, data))
@@ -78,10 +77,6 @@ def stills(label: str, figures: dict[object, Figure], alt: str, start: int = 0) 
     """Display figures as one that changes while a slider is dragged; closes them."""
     pictures = []
     for name, fig in figures.items():
-        fig.savefig(drawn := BytesIO(), format="png", dpi=150)
-        plt.close(fig)
-        few = PIL.Image.open(drawn).convert("RGB").quantize(48)  # colours: a third of the bytes
-        few.save(small := BytesIO(), format="png")
-        pictures.append((str(name), small.getvalue()))
-    urls = [[name, f"data:image/png;base64,{b64encode(png).decode()}"] for name, png in pictures]
+        pictures.append((str(name), png(picture(fig, 150))))
+    urls = [[name, f"data:image/png;base64,{b64encode(shot).decode()}"] for name, shot in pictures]
     show("stills", {"label": label, "pictures": urls, "start": start}, pictures[start][1], alt)

@@ -1,6 +1,7 @@
 """What each interactive picture is given: exact tables that its script only looks up and mixes.
 
-`front`, `dual` (01) · `flight` (00, 02, 05) · `feasible` (02) · `attention` (03) · `price` (04).
+`front`, `dual` (01) · `flight` (00, 02, 05) · `feasible` (02) · `attention` (03, 06) · `price` (04)
+· flights and logs of trainings (05, 06; see `cockpit.py`).
 """
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from .. import cmdp
 from ..cmdp import TabularCMDP
 from ..swarm.task import GRAVITY, SwarmTask, formation, least_goal_radius, lengths
+from ..swarm.tasks import AWAY
 from .tasks import delivery, grid_world
 
 
@@ -60,21 +62,56 @@ def price() -> dict:
     return {**tables, **numbers, "C": C, "discount": task.discount}
 
 
+def one_flight(task, one: dict[str, np.ndarray], title: str = "") -> dict:
+    """Swarm 0 of what `evaluate.rollout(record=True)` gave, until it ended.
+
+    `drift` (M, 3) in m/s, if given, is that of the obstacles; they are recorded where they ended.
+    """
+    length = int(one["length"][0])
+    told = {
+        "title": title,
+        "positions": one["positions"][: length + 1, 0].round(2),
+        "arrived": bool(one["success"][0]),
+        "costs": one["costs"][:length, 0].sum(-1),
+    }
+    if task.kind == "navigation":
+        return told | {"landmarks": one["landmarks"][0].round(2)}
+    balls = one["obstacles"][0]
+    if "drift" in one:
+        there = balls[:, 2] < AWAY
+        ago = task.dt * (len(one["positions"]) - 1 - np.arange(length + 1))
+        balls = balls[there] - ago[:, None, None] * one["drift"][there]
+    return told | {"obstacles": balls.round(2)}
+
+
+def about(task) -> dict:
+    """What the pictures of a task's flights must know, in m and s."""
+    names = "target goal_radius d_safe obstacle_radius dt" * (task.kind != "navigation")
+    names = [*names.split(), "threshold", "discount"]
+    return {"kind": task.kind} | {name: getattr(task, name) for name in names}
+
+
 def flight(task, flown: dict[str, dict[str, np.ndarray]], start: int = 0, words: str = "") -> dict:
     """Flights to play side by side; title → what `evaluate.rollout(record=True)` gave (swarm 0).
     `start` is the step that is shown first, `words` say how several flights differ."""
-    flights = []
-    for title, one in flown.items():
-        length = int(one["length"][0])
-        flights.append({
-            "title": title, "positions": one["positions"][: length + 1, 0].round(3),
-            "obstacles": one["obstacles"][0].round(3), "arrived": bool(one["success"][0]),
-            "costs": one["costs"][:length, 0].sum(-1),
-        })  # fmt: skip
-    names = "target goal_radius d_safe obstacle_radius dt threshold discount".split()
-    return {"flights": flights, "start": start, "words": words} | {
-        name: getattr(task, name) for name in names
-    }
+    flights = [one_flight(task, one, title) for title, one in flown.items()]
+    return {"flights": flights, "start": start, "words": words} | about(task)
+
+
+def last_flights(watched: dict, start: int = 0, words: str = "") -> dict:
+    """Of recorded trainings (`tests/benchmarks/watched.py`) the last flights, side by side."""
+    told = {name: part for name, part in watched.items() if name != "runs"}
+    runs = [run for run in watched["runs"] if run["flights"]]
+    flights = [run["flights"][-1] | {"title": run["name"]} for run in runs]
+    return told | {"flights": flights, "start": start, "words": words}
+
+
+def log_of(task, rows: list[dict[str, float]]) -> dict[str, list[float]]:
+    """A training's log → what is won (arrivals, or the cost of an episode), Ĵ_c, λ."""
+    first = "return" if task.kind == "navigation" else "success"
+    names = {"won": first, "cost": "cost", "price": "lambda_0"}
+    log = {name: [float(row[column]) for row in rows] for name, column in names.items()}
+    return log if first == "success" else log | {"won": [-x for x in log["won"]]}
 
 
 def feasible(most: int = 12) -> dict:

@@ -66,7 +66,7 @@ def draw_board(runs, corrected, best, threshold):
             axis.set_yticks((level, frame[1]), ("λ*" if key == "lambda" else "τ", f"{frame[1]:g}"))
         row[0].set_title(WORDS[NAMES.index(name)], fontsize=9, loc="left", pad=2)
         row[1].set_title(verdict(history, best, threshold), fontsize=9, loc="left", pad=2)
-    for axis, name in zip(axes[-1], ("λ", "discounted cost J_c"), strict=True):
+    for axis, name in zip(axes[-1], ("λ", "discounted cost $J_c$"), strict=True):
         axis.set_xlabel(f"iteration · {name} (grey: corrected)")
     return fig
 

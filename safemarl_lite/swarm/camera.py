@@ -12,11 +12,12 @@ from .engine import bullet
 from .task import SwarmTask
 
 BLUE, DARK = (0.0, 0.45, 0.7, 1.0), (0.15, 0.15, 0.15, 1.0)
+SHADOW = (0.8, 0.8, 0.78, 1.0)
 ORANGE, GREEN, GREY = (0.84, 0.37, 0.0, 1.0), (0.0, 0.62, 0.45, 1.0), (0.93, 0.93, 0.9, 1.0)
 
 
 def looks(task: SwarmTask, client: int) -> dict[str, Any]:
-    """Visual shapes of a drone (body, arms, rotors), an obstacle, the ground; the goal's dots."""
+    """Visual shapes of a drone, an obstacle, the ground; the goal's dots, all bodies' shadows."""
     r = task.body_radius
 
     def shape(kind, colour, **size):
@@ -36,15 +37,23 @@ def looks(task: SwarmTask, client: int) -> dict[str, Any]:
     )
     dot = shape(ball, GREEN, radius=0.09)
     dots = [bullet.createMultiBody(0, -1, dot, physicsClientId=client) for _ in rings()]
-    half, (x, y, _) = 60.0, task.start  # wherever a drawn target lies
-    if not task.equivariant:
-        half, (x, y, _) = 0.5 * task.distance + 3, np.add(task.start, task.target) / 2
-    ground = shape(box, GREY, halfExtents=[half, half, 0.01], visualFramePosition=[x, y, -0.02])
+    size, turn, (x, y, _) = (60.0, 60.0), 0.0, task.start  # wherever a drawn target lies
+    if not task.equivariant:  # a runway below the flight
+        way = np.subtract(task.target, task.start)
+        size, turn = (0.5 * task.distance + 3, 7.0), np.arctan2(way[1], way[0])
+        x, y, _ = np.add(task.start, task.target) / 2
+    turned = [0, 0, np.sin(turn / 2), np.cos(turn / 2)]
+    place = {"visualFramePosition": [x, y, -0.02], "visualFrameOrientation": turned}
+    ground = shape(box, GREY, halfExtents=[*size, 0.01], **place)
+    radii = [1.6 * r] * task.n_drones + [task.obstacle_radius] * task.n_obstacles
+    shadows = [shape(disc, SHADOW, radius=size, length=0.01) for size in radii]
+    shadows = [bullet.createMultiBody(0, -1, x, physicsClientId=client) for x in shadows]
     return {
         "drone": drone,
         "obstacle": shape(ball, ORANGE, radius=task.obstacle_radius),
         "ground": ground,
         "dots": dots,
+        "shadows": shadows,
     }
 
 
@@ -70,6 +79,10 @@ def picture(swarm, width: int = 480, height: int = 320) -> np.ndarray:
     for dot, ring in zip(swarm.look["dots"], rings(), strict=True):
         at = target + swarm.goal_radius[0] * ring
         bullet.resetBasePositionAndOrientation(dot, at.tolist(), (0, 0, 0, 1), client)
+    above = np.concatenate([swarm.positions[0], swarm.obstacles[0]])
+    for shadow, (x, y, z) in zip(swarm.look["shadows"], above.tolist(), strict=True):
+        at = x, y, 0.0 if z < 100 else -9.0  # what is that high is not there at all
+        bullet.resetBasePositionAndOrientation(shadow, at, (0, 0, 0, 1), client)
     seen = bullet.computeViewMatrix(eye.tolist(), middle.tolist(), [0, 0, 1])
     lens = bullet.computeProjectionMatrixFOV(41, width / height, 0.1, 10 * size)
     light = {"shadow": 0, "lightDirection": [-6, 4, 20], "renderer": bullet.ER_TINY_RENDERER}

@@ -16,9 +16,7 @@ from nbconvert.filters import markdown2html
 
 ROOT = Path(__file__).parents[2]
 MATH = re.compile(r"(?s)<(code|pre)\b.*?</\1>|\$\$(.+?)\$\$|\$([^$\n]+?)\$")
-STYLE = """<style>nav.site{display:flex;gap:1.5em;justify-content:center;padding:14px;
-font:15px system-ui}nav.site a{color:#0072B2}
-math{font-size:1.12em}math[display=block]{margin:.6em 0}
+STYLE = """<style>math{font-size:1.12em}math[display=block]{margin:.6em 0}
 main{max-width:1000px;margin:auto}</style>"""
 
 
@@ -35,22 +33,15 @@ def with_mathml(text: str) -> str:
     return MATH.sub(one, text)
 
 
-def render(path: Path, before: Path | None, after: Path | None) -> str:
-    """One executed notebook as a whole page, with links to its neighbours and the contents."""
+def render(path: Path) -> str:
+    """One executed notebook as a whole page; its own links lead to its neighbours."""
     exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", embed_images=False)
     exporter.register_filter("markdown2html", lambda source: with_mathml(markdown2html(source)))
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     page = exporter.from_filename(str(path))[0]
-    links = ["<a href='index.html'>Contents</a>"]
-    if before:
-        links.insert(0, f"<a rel='prev' href='{before.stem}.html'>← {title(before)}</a>")
-    if after:
-        links.append(f"<a rel='next' href='{after.stem}.html'>{title(after)} →</a>")
-    bar = f"<nav class='site'>{''.join(links)}</nav>"
     page = re.sub(r'(href="[\w./]*?)\.ipynb', r"\1.html", page).replace("../figures/", "figures/")
     page = re.sub(r"<script src=\"\"></script>|<script[^>]*src=\"https?:[^>]*></script>", "", page)
-    page = re.sub(r"(<body[^>]*>)", rf"{STYLE}\1{bar}", page, count=1)
-    return page.replace("</body>", bar + "</body>")
+    return re.sub(r"(<body[^>]*>)", rf"{STYLE}\1", page, count=1)
 
 
 def title(path: Path) -> str:
@@ -65,8 +56,8 @@ def main() -> None:
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     pages = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    for before, path, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
-        (out / f"{path.stem}.html").write_text(render(path, before, after), "utf-8")
+    for path in pages:
+        (out / f"{path.stem}.html").write_text(render(path), "utf-8")
     shutil.copytree(ROOT / "figures", out / "figures", dirs_exist_ok=True)
     items = "".join(f"<li><a href='{path.stem}.html'>{title(path)}</a></li>" for path in pages)
     head = "<!doctype html><html lang='en'><meta charset='utf-8'><title>safemarl_lite</title>"

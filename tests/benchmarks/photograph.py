@@ -1,9 +1,10 @@
 """Stills of the live scenes, and flights as moving pictures, photographed in Chromium.
 
     python tests/benchmarks/photograph.py stills   # in the notebooks and figures/stills/
-    python tests/benchmarks/photograph.py flight TITLE=RUN … --seed 5 --out figures/flight.webp
+    python tests/benchmarks/photograph.py three    # three.webp, from 05_watched.json
+    python tests/benchmarks/photograph.py many     # many.webp, from runs/swarm_any
 
-Both draw with the scripts of the pages themselves, so that a still is what a reader grabs.
+All draw with the scripts of the pages themselves, so that a still is what a reader grabs.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import io
 import json
 import re
 from base64 import b64encode
+from dataclasses import replace
 from html import escape, unescape
 from pathlib import Path
 
@@ -31,6 +33,10 @@ POSES = {  # what the scene shows on its still
     "03_attention": "scene.silence(null)",
     "04_phase": "scene.gains(0.2, 0.03); scene.at(1499)",
     "04_multiplier": "scene.race('step'); scene.race('pi')",
+    "05_three": "scene.at(40)",
+    "05_flight": "scene.at(45)",
+    "05_training": "scene.choose(2); scene.set(999); scene.clock(40)",
+    "06_training": "scene.choose(1); scene.set(999); scene.clock(20)",
 }
 BARE = ".prompt, .row, .caption, .handle::after { display: none !important } body { padding: 6px }"
 
@@ -93,40 +99,61 @@ def stills(page: Page) -> None:
         path.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n")
 
 
-def flight(page: Page, runs: list[str], seed: int, out: Path, words: str = "") -> None:
-    """One start under several policies, side by side, as an animated WebP or GIF."""
-    flown = {}
-    for title, run in (given.split("=", 1) for given in runs):
-        policy = load(run)
-        with policy.task.vector_env(1, seed, autoreset=False) as env:
-            flown[title] = rollout(policy.act, env, record=True)
-    data = scenes.flight(policy.task, flown, words=words)
-    frame = bare(page, player.page("flight", data), dark=True)
-    steps, images = frame.evaluate("scene.state().steps"), []
-    for half in range(2 * steps + 1):
-        frame.evaluate(f"scene.turn(0.003, 0); scene.at({half / 2})")
+def one_flown(run: str, seed: int, drones: int | None, moving: bool) -> dict:
+    """The scene's data of one flight of a run's policy, with what was drawn for it."""
+    policy = load(run, n_drones=drones)
+    task = replace(policy.task, moving=1.0) if moving else policy.task
+    with task.vector_env(1, seed, autoreset=False) as env:
+        flown = rollout(policy.act, env, record=True)
+        if task.kind == "swarm":
+            return scenes.flight(task, {"": flown})
+        drawn = {"target": env.targets[0, 0], "goal_radius": float(env.goal_radius[0, 0])}
+        return scenes.flight(task, {"": flown | {"drift": env.drift[0]}}) | drawn
+
+
+def moving(page: Page, data: dict, out: Path, pose: str, step: float) -> None:
+    """A scene of flights, played once, as an animated WebP on a dark ground."""
+    frame = bare(page, player.page("flight", player.plain(data)), dark=True)
+    frame.add_style_tag(content=".stage + .stage { display: none }")
+    frame.evaluate(f"{{ scene.play(false); {pose} }}")
+    last, images, at = frame.evaluate("scene.state().steps"), [], 0.0
+    while at < last + step:
+        frame.evaluate(f"scene.turn(0.004, 0); scene.at({min(at, last)})")
         images.append(shoot(page).convert("RGB"))
-    images += images[-1:] * 30
-    images[0].save(out, save_all=True, append_images=images[1:], duration=50, loop=0, quality=72)
+        at += step
+    pace = [80] * (len(images) - 1) + [2500]  # ms
+    for quality in (60, 40, 20):
+        options = {"append_images": images[1:], "duration": pace, "loop": 0, "method": 3}
+        images[0].save(out, save_all=True, quality=quality, **options)
+        if out.stat().st_size < 2.8e6:
+            break
     print(out, images[0].size, len(images), "frames", f"{out.stat().st_size / 1e6:.2f} MB")
+
+
+def three(page: Page) -> None:
+    """The last flights of `05_watched.json`, side by side: README and lesson 00 open with them."""
+    watched = json.loads((ROOT / "figures" / "05_watched.json").read_text())
+    out, pose = ROOT / "figures" / "three.webp", "scene.pose({ pitch: 0.42 })"
+    moving(page, scenes.last_flights(watched), out, pose, 1.0)
+
+
+def many(page: Page) -> None:
+    """64 drones among obstacles that move, flown by the policy for any swarm."""
+    data = one_flown(str(ROOT / "figures/runs/swarm_any"), 26, 64, True)
+    data["flights"][0]["title"] = "64 drones, trained with 13"
+    moving(page, data, ROOT / "figures" / "many.webp", "scene.pose({ pitch: 0.3 })", 1.5)
 
 
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=("stills", "flight"))
-    parser.add_argument("runs", nargs="*", help="TITLE=RUN, a folder of a run")
-    parser.add_argument("--seed", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=ROOT / "figures" / "flight.webp")
-    given = parser.parse_args()
+    parser.add_argument("what", choices=("stills", "three", "many"))
+    what = parser.parse_args().what
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        scale, width = (2, 900) if given.what == "stills" else (1, 1120)
+        scale, width = (2, 900) if what == "stills" else (1, 1120)
         page = browser.new_page(viewport={"width": width, "height": 480}, device_scale_factor=scale)
-        if given.what == "stills":
-            stills(page)
-        else:
-            flight(page, given.runs, given.seed, given.out)
+        {"stills": stills, "three": three, "many": many}[what](page)
         browser.close()
 
 

@@ -296,18 +296,19 @@ function ticks(from, to, count = 5) {
 
 /**
  * Axes in the box {x, y, w, h} (px) for ranges X = [from, to, label] and Y → functions from data to
- * pixels (x, y) and back (ix, iy). The label of Y stands above the axis, so that it is read upright.
+ * pixels (x, y) and back (ix, iy). The label of Y stands above the axis, so that it is read upright;
+ * marks: [value, text] of Y where they are not round numbers.
  */
-function axes(ctx, box, X, Y, { grid = true, labels = true } = {}) {
+function axes(ctx, box, X, Y, { grid = true, labels = true, marks = null } = {}) {
   const x = (v) => box.x + ((v - X[0]) / (X[1] - X[0])) * box.w;
   const y = (v) => box.y + box.h - ((v - Y[0]) / (Y[1] - Y[0])) * box.h;
   for (const v of ticks(X[0], X[1], Math.max(2, box.w / 80))) {
     if (grid) path(ctx, [[x(v), box.y], [x(v), box.y + box.h]], alpha(shade.faint, 0.55), 1);
     if (labels) write(ctx, minus(v), x(v), box.y + box.h + 12, { colour: shade.soft, align: "center", size: 11.5 });
   }
-  for (const v of ticks(Y[0], Y[1], Math.max(2, box.h / 45))) {
+  for (const [v, text] of marks || ticks(Y[0], Y[1], Math.max(2, box.h / 45)).map((v) => [v, minus(v)])) {
     if (grid) path(ctx, [[box.x, y(v)], [box.x + box.w, y(v)]], alpha(shade.faint, 0.55), 1);
-    write(ctx, minus(v), box.x - 6, y(v), { colour: shade.soft, align: "right", size: 11.5 });
+    write(ctx, text, box.x - 6, y(v), { colour: shade.soft, align: "right", size: 11.5 });
   }
   path(ctx, [[box.x, box.y], [box.x, box.y + box.h], [box.x + box.w, box.y + box.h]], shade.soft, 1);
   if (X[2]) write(ctx, X[2], box.x + box.w / 2, box.y + box.h + 29, { colour: shade.ink, align: "center" });

@@ -37,50 +37,34 @@ function tooNear(places, balls, { d_safe, obstacle_radius }) {
 /** What a step costs: a close pair 2 (both ways), a drone in an obstacle's shell 1. */
 const stepCost = ({ pairs, walls }) => 2 * pairs.length + walls.length;
 
-scenes.flight = (data) => {
-  const { flights, target, dt, discount, threshold } = data, many = flights.length > 1;
-  const steps = Math.max(...flights.map((f) => f.positions.length - 1));
-  for (const f of flights) {
+/** What draws the flights of one task: `view` is the camera, `prepare(f)` readies a flight. */
+function swarmPainter(data, first) {
+  const { target, dt, discount, threshold } = data;
+  const start = mean(first.positions[0]), centre = between(start, target, 0.5);
+  const reach = apart(start, target) / 2 + Math.max(4.2, 1.6 * data.goal_radius), dense = first.positions[0].length > 12;
+  const view = { centre: [centre[0], centre[1], centre[2] - 0.4], distance: (dense ? 2.1 : 3.1) * reach, yaw: Math.atan2(target[1] - start[1], target[0] - start[0]) - 1.35, pitch: 0.36 };
+
+  /** Add to a flight: its last step, where obstacles are, what is too near, the cost paid so far. */
+  function prepare(f) {
     f.last = f.positions.length - 1;
     f.balls = (k) => (f.obstacles.length && Array.isArray(f.obstacles[0][0]) ? f.obstacles[Math.min(k, f.last)] : f.obstacles);
     f.near = f.positions.map((places, k) => tooNear(places, f.balls(k), data));
     f.paid = [0]; // discounted cost up to and with step k
     for (let k = 0; k < f.last; k++) f.paid.push(f.paid[k] + discount ** k * f.costs[k]);
+    return f;
   }
-  const start = mean(flights[0].positions[0]), centre = between(start, target, 0.5);
-  const reach = apart(start, target) / 2 + 4.2;
-  const view = { centre: [centre[0], centre[1], centre[2] - 0.4], distance: 3.1 * reach, yaw: Math.atan2(target[1] - start[1], target[0] - start[0]) - 1.35, pitch: 0.36 };
-  let at = 0, shells = true;
-  prompt(many
-    ? `<b>Drag to turn all of them at once, then play.</b> ${data.words}`
-    : "<b>Drag to turn the flight, then play or scrub.</b> Two shells of drones touch exactly when the pair costs; the pale shell of an obstacle is its safe distance.");
-  const columns = (w) => (many && w < 640 ? 1 : flights.length);
-  const tall = (w) => (many ? (w < 640 ? 260 : clamp(0.95 * w / flights.length, 240, 400)) : clamp(0.52 * w, 280, 480));
-  const s = stage((w) => tall(w) * (columns(w) === 1 ? flights.length : 1), "A flight of the swarm in space; arrow keys turn it", (ctx, w) => {
-    const n = columns(w), pw = w / n, ph = tall(w);
-    flights.forEach((f, i) => {
-      ctx.save();
-      ctx.translate((i % n) * pw, Math.floor(i / n) * ph);
-      ctx.beginPath();
-      ctx.rect(0, 0, pw - (n > 1 ? 4 : 0), ph);
-      ctx.clip();
-      paint(ctx, f, pw - (n > 1 ? 4 : 0), ph);
-      ctx.restore();
-    });
-    say();
-  });
 
-  /** One flight at time `at`, seen from `view`. */
-  function paint(ctx, f, w, h) {
+  /** One flight at time `at` (steps) in a panel w × h. */
+  function paint(ctx, f, at, w, h, shells = true) {
     const k = Math.min(Math.floor(at), f.last), t = k < f.last ? at - k : 0, project = camera(view, w, h);
     const places = f.positions[k].map((p, i) => (k < f.last ? between(p, f.positions[k + 1][i], t) : p));
     const balls = f.balls(k).map((o, i) => (k < f.last ? between(o, f.balls(k + 1)[i], t) : o));
     const near = tooNear(places, balls, data), bad = new Set([...near.pairs.flat(), ...near.walls.map(([i]) => i)]);
-    const hit = new Set(near.walls.map(([, o]) => o)), items = [], big = places.length > 12;
+    const hit = new Set(near.walls.map(([, o]) => o)), items = [], big = dense;
     const put = (point, draw) => { const p = project(point); if (p[2] > 0.5) items.push([p[2], () => draw(p)]); };
     ctx.fillStyle = shade.dark ? "#12171e" : "#f3f6f9";
     ctx.fillRect(0, 0, w, h);
-    ground(ctx, project, [...places, ...balls, target]);
+    ground(ctx, project, [...places, ...balls, target], balls.length);
     put(target, ([x, y, , m]) => ball(ctx, x, y, m * data.goal_radius, shade.price, 0.16, 1.6));
     balls.forEach((o, i) => put(o, ([x, y, , m]) => {
       solid(ctx, x, y, m * data.obstacle_radius, hit.has(i) ? shade.cost : shade.dark ? "#8b6a53" : "#c9966f");
@@ -102,11 +86,11 @@ scenes.flight = (data) => {
     });
     for (const [i, j] of near.pairs) items.push([0, () => path(ctx, [project(places[i]), project(places[j])], shade.cost, 2)]);
     items.sort((a, b) => b[0] - a[0]).forEach(([, draw]) => draw());
-    hud(ctx, f, k, w, h, bad.size > 0);
+    hud(ctx, f, at, k, w, h, bad.size > 0);
   }
 
   /** Grid lines at z = 0 and the shadows of what hangs above it. */
-  function ground(ctx, project, points) {
+  function ground(ctx, project, points, walls) {
     const [gx, gy] = centre, half = 2 * Math.ceil((reach + 1) / 2);
     for (let v = -half; v <= half; v += 2) {
       for (const ends of [[[gx + v, gy - half, 0], [gx + v, gy + half, 0]], [[gx - half, gy + v, 0], [gx + half, gy + v, 0]]]) {
@@ -115,7 +99,7 @@ scenes.flight = (data) => {
     }
     points.forEach(([x, y, z], i) => {
       const [px, py, , m] = project([x, y, 0]), last = i === points.length - 1;
-      const r = last ? data.goal_radius : i < points.length - 1 - flights[0].balls(0).length ? 0.35 : data.obstacle_radius;
+      const r = last ? data.goal_radius : i < points.length - 1 - walls ? 0.35 : data.obstacle_radius;
       ctx.beginPath();
       ctx.ellipse(px, py, r * m, r * m * Math.sin(view.pitch), 0, 0, 2 * Math.PI);
       ctx.fillStyle = last ? alpha(shade.price, 0.1) : alpha(shade.dark ? "#000000" : "#1f2328", shade.dark ? 0.5 : 0.13);
@@ -125,7 +109,7 @@ scenes.flight = (data) => {
   }
 
   /** Time, cost so far and budget in the corner of a panel. */
-  function hud(ctx, f, k, w, h, alarm) {
+  function hud(ctx, f, at, k, w, h, alarm) {
     const cost = f.paid[k], over = cost > threshold;
     write(ctx, f.title, 12, 18, { weight: 650, size: 14, halo: true });
     write(ctx, `${fixed(Math.min(at, f.last) * dt, 1)} s`, w - 12, 18, { align: "right", size: 13, colour: shade.soft, halo: true });
@@ -140,25 +124,60 @@ scenes.flight = (data) => {
     write(ctx, `budget ${threshold}`, 12 + bar + 8, h - 16, { size: 11.5, colour: shade.soft, halo: true });
     if (at >= f.last) write(ctx, f.arrived ? "arrived" : "out of time", w - 12, h - 34, { align: "right", weight: 650, size: 13.5, colour: f.arrived ? shade.price : shade.cost, halo: true });
   }
+  return { view, prepare, paint };
+}
 
-  // Turning: drag anywhere; sideways drags of a finger turn, upright ones scroll the page.
+/** Turning a stage: drag anywhere; sideways drags of a finger turn, upright ones scroll the page. */
+function turnable(s, turn, within = () => true) {
   const { canvas } = s;
   canvas.tabIndex = 0;
   canvas.classList.add("turns");
   let held = null;
-  canvas.onpointerdown = (event) => { held = [event.clientX, event.clientY]; canvas.setPointerCapture(event.pointerId); };
-  canvas.onpointermove = (event) => {
+  canvas.addEventListener("pointerdown", (event) => {
+    if (!within(...where(s, event))) return;
+    held = [event.clientX, event.clientY];
+    canvas.setPointerCapture(event.pointerId);
+  });
+  canvas.addEventListener("pointermove", (event) => {
     if (!held) return;
     turn(0.008 * (event.clientX - held[0]), 0.006 * (event.clientY - held[1]));
     held = [event.clientX, event.clientY];
-  };
+  });
   canvas.onpointerup = canvas.onpointercancel = () => { held = null; };
-  canvas.onkeydown = (event) => {
+  canvas.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.08], ArrowDown: [0, -0.08] }[event.key];
     if (!step) return;
     turn(...step);
     event.preventDefault();
-  };
+  });
+}
+
+scenes.flight = (data) => {
+  const { flights, dt, threshold } = data, many = flights.length > 1;
+  const { view, prepare, paint } = swarmPainter(data, flights[0]);
+  flights.forEach(prepare);
+  const steps = Math.max(...flights.map((f) => f.last));
+  let at = 0, shells = true;
+  prompt(many
+    ? `<b>Drag to turn all of them at once, then play.</b> ${data.words}`
+    : "<b>Drag to turn the flight, then play or scrub.</b> Two shells of drones touch exactly when the pair costs; the pale shell of an obstacle is its safe distance.");
+  const columns = (w) => (many && w < 640 ? 1 : flights.length);
+  const tall = (w) => (many ? (w < 640 ? 260 : clamp(0.95 * w / flights.length, 240, 400)) : clamp(0.52 * w, 280, 480));
+  const s = stage((w) => tall(w) * (columns(w) === 1 ? flights.length : 1), "A flight of the swarm in space; arrow keys turn it", (ctx, w) => {
+    const n = columns(w), pw = w / n, ph = tall(w);
+    flights.forEach((f, i) => {
+      ctx.save();
+      ctx.translate((i % n) * pw, Math.floor(i / n) * ph);
+      ctx.beginPath();
+      ctx.rect(0, 0, pw - (n > 1 ? 4 : 0), ph);
+      ctx.clip();
+      paint(ctx, f, at, pw - (n > 1 ? 4 : 0), ph, shells);
+      ctx.restore();
+    });
+    say();
+  });
+
+  turnable(s, turn);
   function turn(yaw, pitch) {
     view.yaw -= yaw;
     view.pitch = clamp(view.pitch + pitch, 0.05, 1.45);
@@ -213,7 +232,7 @@ scenes.flight = (data) => {
     turn, at: (k) => { at = clamp(k, 0, steps); time.value = at; play.set(false); redraw(); }, play: (on) => play.set(on),
     state: () => ({ at, yaw: view.yaw, pitch: view.pitch, steps, playing: play.on }),
     costs: (i) => flights[i].near.map(stepCost), paid: (i) => flights[i].paid.at(-1),
-    project: (point, w, h) => camera(view, w, h)(point),
+    project: (point, w, h) => camera(view, w, h)(point), pose: (change) => { Object.assign(view, change); redraw(); },
   };
   at = data.start || 0;
   time.value = at;

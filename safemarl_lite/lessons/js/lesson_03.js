@@ -2,14 +2,16 @@
 //
 // Data: frames (T) of places (N, 2), values (N) of one signal, weights (heads, N, N), and `without`[j]:
 // the same critic on the others alone, values (N−1) and weights (heads, N−1, N−1). Discs: what stands
-// in the world, [x, y, radius, kind].
+// in the world, [x, y, radius, kind]. `one`: what an agent is called.
 "use strict";
 
+const an = (name) => `${/^[aeiou]/.test(name) ? "an" : "a"} ${name}`;
+
 scenes.attention = (data) => {
-  const { places, values, weights, without, discs, unit } = data, N = places[0].length, heads = weights[0].length;
+  const { places, values, weights, without, discs, unit, one = "drone" } = data, N = places[0].length, heads = weights[0].length;
   const T = places.length;
   let at = Math.round(data.start), focus = data.focus, silent = null, head = -1, project;
-  prompt("<b>Click a drone to silence it</b> (the critic is asked again, without it). Choose whose attention is drawn, and play. " +
+  prompt(`<b>Click ${an(one)} to silence it</b> (the critic is asked again, without it). Choose whose attention is drawn, and play. ` +
     "Does a wide arc mean that the value changes?");
   /** Index of agent i among those that are left when j is silent. */
   const left = (i) => (silent === null || i < silent ? i : i - 1);
@@ -25,7 +27,8 @@ scenes.attention = (data) => {
   const most = Math.max(...places.map((_, k) => Math.max(...places[k].map((_, i) => Math.max(...places[k].map((_, j) => (i === j ? 0 : influence(k, i, j))))))));
   const xs = [...places.flat().map((p) => p[0]), ...discs.map((d) => d[0] - d[2]), ...discs.map((d) => d[0] + d[2])];
   const ys = [...places.flat().map((p) => p[1]), ...discs.map((d) => d[1] - d[2]), ...discs.map((d) => d[1] + d[2])];
-  const [x0, x1, y0, y1] = [Math.min(...xs) - 1, Math.max(...xs) + 1, Math.min(...ys) - 1, Math.max(...ys) + 1];
+  const pad = 0.07 * Math.max(Math.max(...xs) - Math.min(...xs), Math.max(...ys) - Math.min(...ys));
+  const [x0, x1, y0, y1] = [Math.min(...xs) - pad, Math.max(...xs) + pad, Math.min(...ys) - pad, Math.max(...ys) + pad];
   const wide = (w) => w >= 640;
   const s = stage((w) => (wide(w) ? 380 : 680), "The agents from above with arcs of attention, and bars of attention and influence", (ctx, w) => {
     const left = wide(w) ? 0.6 * w : w, k = Math.round(at);
@@ -33,8 +36,9 @@ scenes.attention = (data) => {
     const [ox, oy] = [(left - scale * (x1 - x0)) / 2, 15 + (350 - scale * (y1 - y0)) / 2];
     project = ([x, y]) => [ox + scale * (x - x0), oy + scale * (y1 - y)];
     for (const [x, y, r, kind] of discs) {
-      const colour = kind === "goal" ? shade.price : shade.soft;
-      disc(ctx, ...project([x, y]), Math.max(r * scale, 4), alpha(colour, kind === "goal" ? 0.12 : 0.3), colour, kind === "goal" ? 2 : 1);
+      const colour = kind === "obstacle" ? shade.soft : shade.price;
+      disc(ctx, ...project([x, y]), Math.max(r * scale, 4), alpha(colour, kind === "obstacle" ? 0.3 : 0.12), colour, kind === "obstacle" ? 1 : 2);
+      if (kind !== "obstacle") disc(ctx, ...project([x, y]), 3, colour);
       if (kind === "goal") write(ctx, "goal", project([x, y])[0], project([x, y])[1] + r * scale + 12, { align: "center", colour: shade.price, size: 12, halo: true });
     }
     for (let i = 0; i < N; i++) path(ctx, places.slice(0, k + 1).map((frame) => project(frame[i])), alpha(shade.drones[i % 5], 0.35), 1.5);
@@ -68,7 +72,7 @@ scenes.attention = (data) => {
 
   /** For every other agent: attention, and what its absence changes. */
   function bars(ctx, box, k) {
-    write(ctx, `drone ${focus + 1} looks at …`, box.x - 6, box.y + 8, { weight: 650, size: 14 });
+    write(ctx, `${one} ${focus + 1} looks at …`, box.x - 6, box.y + 8, { weight: 650, size: 14 });
     const [a, b] = [box.x + 24, box.x + 30 + box.w * 0.5], each = box.w * 0.5 - 62;
     write(ctx, "attention", a, box.y + 34, { size: 12, colour: shade.reward, weight: 600 });
     write(ctx, "true influence", b, box.y + 34, { size: 12, colour: shade.cost, weight: 600 });
@@ -86,11 +90,11 @@ scenes.attention = (data) => {
       }
     }
     const y = box.y + 64 + 44 * line + 8;
-    write(ctx, `value of drone ${focus + 1}: ${focus === silent ? "–" : fixed(value(k, focus))} ${unit}`, box.x - 6, y, { weight: 600 });
-    if (silent !== null && silent !== focus) write(ctx, `without drone ${silent + 1}; with it ${fixed(values[k][focus])}`, box.x - 6, y + 20, { colour: shade.soft });
+    write(ctx, `value of ${one} ${focus + 1}: ${focus === silent ? "–" : fixed(value(k, focus))} ${unit}`, box.x - 6, y, { weight: 600 });
+    if (silent !== null && silent !== focus) write(ctx, `without ${one} ${silent + 1}; with it ${fixed(values[k][focus])}`, box.x - 6, y + 20, { colour: shade.soft });
   }
   for (let i = 0; i < N; i++) spot(s, {
-    label: `silence drone ${i + 1}`, at: () => project(places[Math.round(at)][i]), pressed: () => silent === i,
+    label: `silence ${one} ${i + 1}`, at: () => project(places[Math.round(at)][i]), pressed: () => silent === i,
     press: () => { silent = silent === i ? null : i; if (focus === silent) focus = (i + 1) % N; },
   });
   const bar = row();
@@ -113,8 +117,8 @@ scenes.attention = (data) => {
     const k = Math.round(at), others = places[0].map((_, j) => j).filter((j) => j !== focus && j !== silent);
     const top = (f) => others.reduce((best, j) => (f(j) > f(best) ? j : best));
     const [seen, felt] = [top((j) => weight(k, focus, j)), top((j) => influence(k, focus, j))];
-    tell(`Frame ${k + 1} of ${T}: drone ${focus + 1} looks most at drone <b>${seen + 1}</b> (${fixed(weight(k, focus, seen))}); ` +
-      `taking drone <b>${felt + 1}</b> away changes its value most, by <b class="cost">${fixed(influence(k, focus, felt))}</b>. ` +
+    tell(`Frame ${k + 1} of ${T}: ${one} ${focus + 1} looks most at ${one} <b>${seen + 1}</b> (${fixed(weight(k, focus, seen))}); ` +
+      `taking ${one} <b>${felt + 1}</b> away changes its value most, by <b class="cost">${fixed(influence(k, focus, felt))}</b>. ` +
       (seen === felt ? "Here the two agree." : "Here the two disagree: a weight is not an explanation."));
   }
   window.scene = {
