@@ -28,7 +28,7 @@ def flown(task, clump):
     if clump:
         given = {"positions": 1.5 * rng.normal(size=shape) + [0, 0, 30]}
     with task.vector_env(2, 0) as env:
-        found = [*env.reset(options=given), env.costs(), env.costs(task.margins)]
+        found = [*env.reset(options=given), env.costs()]
         for _ in range(5):
             found += env.step(rng.uniform(-1, 1, shape))
         return found, env.seen.who.shape[-1]

@@ -39,7 +39,7 @@ def nearby(positions: np.ndarray, k: int, reach: float) -> np.ndarray:
     if n <= CROWD:
         return np.broadcast_to(np.arange(n), (e, n, n))
     last = min(k, n - 1)
-    trees, count = [cKDTree(swarm) for swarm in positions], last + 4
+    trees, count = [cKDTree(swarm) for swarm in positions], last + 2
     while True:
         count = min(2 * count, n)
         found = [tree.query(tree.data, count) for tree in trees]
