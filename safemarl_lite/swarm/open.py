@@ -109,8 +109,7 @@ def nearest(
     """Ways to the `k` nearest of K bodies and their velocities, (E, N, k, 3) each, in m and m/s.
 
     From ways (E, N, K, 3), velocities (E, B, 3) of all bodies and clearances (E, N, K), ∞ for
-    oneself; `who` (E, N, K) says which bodies the K are, if not all. What is not there is 1 km
-    away.
+    oneself; `who` (E, N, K): which bodies the K are, if not all. What is missing is 1 km away.
     """
     (e, n, _), found = clear.shape, min(k, clear.shape[-1])
     order = np.argsort(clear, -1, kind="stable")[..., :found]

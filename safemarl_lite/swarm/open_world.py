@@ -9,7 +9,7 @@ from ..parallel import Seed
 from .engine import bullet
 from .open import PUSH, SIGHT, OpenTask, dot, geometry, nearest, straight
 from .task import GRAVITY, assigned, lengths
-from .view import Relations, oneself
+from .view import Relations
 from .world import ALL, LEVEL, Swarms, SwarmVectorEnv
 
 
@@ -91,7 +91,7 @@ class OpenVectorEnv(SwarmVectorEnv):
         own = np.stack([*own, lengths(v) / 3, lengths(w) / 3, dot(v, w) / 9], -1)
         n, ks = seen.who.shape[-1], (task.n_neighbours, task.n_obstacles_seen)
         clear = seen.gaps - task.limits[task.n_drones - n :]
-        clear[..., :n][oneself(seen.who)] = np.inf
+        clear[..., :n][seen.who == np.arange(task.n_drones)[:, None]] = np.inf  # never oneself
         drones = nearest(seen.to_others[:, :, :n], v, clear[..., :n], ks[0], seen.who)
         balls = nearest(seen.to_others[:, :, n:], self.drift[swarms], clear[..., n:], ks[1])
         r, u = (np.concatenate(x, 2) for x in zip(drones, balls, strict=True))

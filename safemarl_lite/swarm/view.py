@@ -1,8 +1,7 @@
 """Who is where to whom in a swarm, and what of it each drone sees.
 
 Notebook: `02_swarm_environment`. Axis order: swarm E, drone N, other K (n drones, then M
-obstacles), feature. Lengths in m, speeds in m/s. In a small swarm all n = N drones are compared
-with all; in a crowd only those that `nearby` finds, with the same result (notebook 07).
+obstacles), feature; n = N, or in a crowd (notebook 07) what `nearby` finds. In m and m/s.
 """
 
 from typing import NamedTuple
@@ -64,19 +63,10 @@ def relations(
     who: np.ndarray,
 ) -> Relations:
     """Positions and places (E, N, 3), obstacles (E, M, 3), targets (E, 1, 3), who (E, N, n)."""
-    drones, own = of_others(positions, who), positions[:, :, None]
-    rest = np.concatenate([obstacles, targets], 1)[:, None]
-    shape = *who.shape[:2], who.shape[2] + rest.shape[2], 3
-    ways = np.empty(shape)
-    ways[:, :, : who.shape[2]] = drones - own
-    ways[:, :, who.shape[2] :] = rest - own
+    points = of_others(positions, who), np.concatenate([obstacles, targets], 1)[:, None]
+    ways = np.concatenate([x - positions[:, :, None] for x in points], 2)
     far, home = lengths(ways), places - positions
     return Relations(who, ways[:, :, :-1], far[..., :-1], far[..., -1], home, lengths(home))
-
-
-def oneself(who: np.ndarray) -> np.ndarray:
-    """Which of the drones `who` (E, N, n) each is itself, (E, N, n)."""
-    return who == np.arange(who.shape[1])[:, None]
 
 
 def over_all(near: np.ndarray, who: np.ndarray) -> np.ndarray:
@@ -84,11 +74,10 @@ def over_all(near: np.ndarray, who: np.ndarray) -> np.ndarray:
 
     Added in the order of the drones, zeros too: rounded as if all had been compared.
     """
-    whole = near
     if near.dtype != bool and who.shape[1] > who.shape[2]:
-        whole = np.zeros((*who.shape[:2], who.shape[1]))
-        np.put_along_axis(whole, who, near, -1)
-    return whole.sum(-1)
+        some, near = near, np.zeros((*who.shape[:2], who.shape[1]))
+        np.put_along_axis(near, who, some, -1)
+    return near.sum(-1)
 
 
 def nearest(rows: np.ndarray, clearance: np.ndarray, k: int) -> np.ndarray:
@@ -126,7 +115,7 @@ def view(
     """
     n = seen.who.shape[-1]
     clear = seen.gaps - np.repeat([0.0, task.obstacle_radius], [n, task.n_obstacles]) - task.d_safe
-    clear[..., :n][oneself(seen.who)] = np.inf
+    clear[..., :n][seen.who == np.arange(task.n_drones)[:, None]] = np.inf  # never oneself
     others, tilt, own = seen.to_others, [], [velocities, seen.to_place]
     relative = of_others(velocities, seen.who) - velocities[:, :, None]
     if turn is not None:
