@@ -1,6 +1,6 @@
 """MAPPO with a multiplier network: a price λ(o) ≥ 0 for every view, beside the scalar.
 
-Notebook: 07, to come; the exact version is `statewise.py`. Wanted, in every state
+Notebook: `07_scaling_and_guarantees`; the exact version is `statewise.py`. Wanted, in every state
 that is visited and for each of N drones with its share c_i of the swarm's cost:
 
     N · V^{c_i}(s) ≤ τ,   which implies V^c(s) = Σ_i V^{c_i}(s) ≤ τ

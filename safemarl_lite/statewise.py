@@ -2,7 +2,7 @@
 
     max_π J_r(π)   subject to   V^c_π(s) ≤ τ   for all s, π stationary
 
-Notebook: 07, to come; symbols as in `cmdp.py`. M = (I − γ P_π)^{-1}: M(s,s') counts
+Notebook: `07_scaling_and_guarantees`; symbols as in `cmdp.py`. M = (I − γ P_π)^{-1}: M(s,s') counts
 the discounted visits to s' of a flight from s, and μ = ρ M those of the flights that are flown.
 λ(s) ≥ 0 is the multiplier of the constraint at s. There is no linear programme in the occupancy:
 values from several starts belong to several occupancies, which share a policy and no linear map.

@@ -1,6 +1,6 @@
 """Many trainings: seeds × settings through joblib, each in its own run folder.
 
-Notebook: 07, to come. A run is what `runs.train` and `runs.certify` make of a task,
+Notebook: `07_scaling_and_guarantees`. A run is what `runs.train` and `runs.certify` make of a task,
 settings and a seed; it goes on from what its folder holds, so that a sweep may be stopped and
 called again. Here every run has a process of its own: one that is killed costs what it had not
 saved, and the others do not notice (joblib's own pool of processes gives up all of them). On a

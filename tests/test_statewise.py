@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import statewise_oracles as oracles
+from benchmarks import statewise_swarm
 
 from safemarl_lite import cmdp as C
 from safemarl_lite import statewise as W
@@ -209,3 +210,24 @@ def test_the_price_of_one_step_only_is_the_scalars():
     price = learner.price(data, {"success": 1.0, "cost_0": 3.0}, values, values)
     assert price.mean().item() == pytest.approx(learner.multipliers.values[0], rel=1e-5)
     assert price.std() < 1e-6
+
+
+def test_there_is_one_flight_from_a_visited_state_and_its_cost_is_the_value():
+    """So that the table of the swarm needs no critic; with other places it is another flight."""
+    torch.set_num_threads(1)
+    task = SwarmTask(horizon=60)
+
+    def act(views):
+        return (5 * views[..., 3:6] - 3 * views[..., :3]).clip(-1, 1)  # straight: it costs
+
+    with task.vector_env(8, 2, autoreset=False) as env:
+        env.reset(2)
+        statewise_swarm.fly(act, env, 12)
+        then = statewise_swarm.moments(env)
+        costs = statewise_swarm.fly(act, env)[1]
+    values = statewise_swarm.to_come(costs, task.discount)
+    straight = (costs * 0.99 ** np.arange(60)[:, None]).sum(0)
+    assert (values[0] > 1).any() and values[0] == pytest.approx(straight)
+    assert statewise_swarm.ahead(act, task, then) == pytest.approx(values[0], abs=1e-6)
+    swapped = then | {"places": then["places"][:, ::-1].copy()}
+    assert np.abs(statewise_swarm.ahead(act, task, swapped) - values[0]).max() > 1

@@ -101,18 +101,23 @@ def straight(
 
 
 def nearest(
-    ways: np.ndarray, speeds: np.ndarray, clear: np.ndarray, k: int
+    ways: np.ndarray,
+    speeds: np.ndarray,
+    clear: np.ndarray,
+    k: int,
+    who: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ways to the `k` nearest of K bodies and their velocities, (E, N, k, 3) each, in m and m/s.
 
-    From ways (E, N, K, 3), velocities (E, K, 3) and clearances (E, N, K), ∞ for oneself. What is
-    not there is 1 km away.
+    From ways (E, N, K, 3), velocities (E, B, 3) of all bodies and clearances (E, N, K), ∞ for
+    oneself; `who` (E, N, K): which bodies the K are, if not all. What is missing is 1 km away.
     """
     (e, n, _), found = clear.shape, min(k, clear.shape[-1])
-    order = np.argsort(clear, -1)[..., :found]
+    order = np.argsort(clear, -1, kind="stable")[..., :found]
+    body = order if who is None else np.take_along_axis(who, order, -1)
     to, speed = np.full((e, n, k, 3), 1000.0), np.zeros((e, n, k, 3))
     to[:, :, :found] = np.take_along_axis(ways, order[..., None], 2)
-    speed[:, :, :found] = speeds[np.arange(e)[:, None, None], order]
+    speed[:, :, :found] = speeds[np.arange(e)[:, None, None], body]
     to[:, :, :found][np.take_along_axis(clear, order, -1) == np.inf] = 1000
     return to, speed
 

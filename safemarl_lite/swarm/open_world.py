@@ -89,11 +89,11 @@ class OpenVectorEnv(SwarmVectorEnv):
         w, push = straight(seen.to_place, v, self.wind[swarms], authority, task.drag)
         own = [seen.remaining.clip(0, 10) / 10, np.broadcast_to(authority[..., 0] / 5, v.shape[:2])]
         own = np.stack([*own, lengths(v) / 3, lengths(w) / 3, dot(v, w) / 9], -1)
-        n, speeds = task.n_drones, np.concatenate([v, self.drift[swarms]], 1)
-        clear = np.where(task.radii < 0, np.inf, seen.gaps - task.limits)  # never oneself
-        ks = task.n_neighbours, task.n_obstacles_seen
-        drones = nearest(seen.to_others[:, :, :n], speeds[:, :n], clear[..., :n], ks[0])
-        balls = nearest(seen.to_others[:, :, n:], speeds[:, n:], clear[..., n:], ks[1])
+        n, ks = seen.who.shape[-1], (task.n_neighbours, task.n_obstacles_seen)
+        clear = seen.gaps - task.limits[task.n_drones - n :]
+        clear[..., :n][seen.who == np.arange(task.n_drones)[:, None]] = np.inf  # never oneself
+        drones = nearest(seen.to_others[:, :, :n], v, clear[..., :n], ks[0], seen.who)
+        balls = nearest(seen.to_others[:, :, n:], self.drift[swarms], clear[..., n:], ks[1])
         r, u = (np.concatenate(x, 2) for x in zip(drones, balls, strict=True))
         reach = np.repeat([task.d_safe, task.d_safe + task.obstacle_radius], ks)
         near = geometry(r, u - v[:, :, None], reach, np.repeat(SIGHT, ks), v, w)

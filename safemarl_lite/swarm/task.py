@@ -225,14 +225,6 @@ class SwarmTask:
         return SwarmVectorEnv(self, num_envs, seed, **options)
 
     @cached_property
-    def radii(self) -> np.ndarray:
-        """How far (m) the others reach beyond d_safe, (N, K); −∞ for oneself, who comes last."""
-        radii = np.zeros((self.n_drones, self.n_drones + self.n_obstacles))
-        radii[:, self.n_drones :] = self.obstacle_radius
-        np.fill_diagonal(radii, -np.inf)
-        return radii
-
-    @cached_property
     def limits(self) -> np.ndarray:
         """Distances (m) below which drones and obstacles cost, (K,)."""
         drones, obstacles = self.d_safe, self.obstacle_radius + self.d_safe

@@ -1,23 +1,26 @@
 """Who is where to whom in a swarm, and what of it each drone sees.
 
-Notebook: `02_swarm_environment`. Axis order: swarm E, drone N, other K (N drones, then M
-obstacles), feature. Lengths in m, speeds in m/s.
+Notebook: `02_swarm_environment`. Axis order: swarm E, drone N, other K (n drones, then M
+obstacles), feature; n = N, or in a crowd (notebook 07) what `nearby` finds. In m and m/s.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from .task import SwarmTask, lengths
 
 FAR = 5.0  # m: unit of length in a view; clearances end here, and empty slots are filled with it
 NEAR = 0.5  # m: below it the way to the own place is seen in full, beyond it ever more shortened
+CROWD = 24  # drones in a swarm above which a tree finds who is near
 
 
 class Relations(NamedTuple):
-    """Who is where to whom in E swarms, in m; the K others are N drones, then M obstacles."""
+    """Who is where to whom in E swarms, in m; the K others are n drones, then M obstacles."""
 
+    who: np.ndarray  # (E, N, n), which drones the first n others are, in rising order
     to_others: np.ndarray  # (E, N, K, 3), from drone i to the other's centre
     gaps: np.ndarray  # (E, N, K), their lengths
     to_target: np.ndarray  # (E, N), distance to the target
@@ -25,15 +28,56 @@ class Relations(NamedTuple):
     remaining: np.ndarray  # (E, N), their lengths
 
 
+def nearby(positions: np.ndarray, k: int, reach: float) -> np.ndarray:
+    """Which drones matter to each, (E, N, n), of positions (E, N, 3): all in a small swarm.
+
+    In a crowd the `k` nearest, whoever is as near as the last of them, all within `reach` (m), and
+    oneself; n is what the drone with the most of them needs.
+    """
+    e, n, _ = positions.shape
+    if n <= CROWD:
+        return np.broadcast_to(np.arange(n), (e, n, n))
+    last = min(k, n - 1)
+    trees, count = [cKDTree(swarm) for swarm in positions], last + 2
+    while True:
+        count = min(2 * count, n)
+        found = [tree.query(tree.data, count) for tree in trees]
+        far, who = (np.stack(x) for x in zip(*found, strict=True))
+        needed = (far <= np.maximum(far[..., [last]], reach) + 1e-6).sum(-1).max()
+        if needed < count or count == n:  # or there may be more of them
+            return np.sort(who[..., :needed], -1)
+
+
+def of_others(rows: np.ndarray, who: np.ndarray) -> np.ndarray:
+    """Rows (E, N, …) of the drones `who` (E, N, n) → (E, N, n, …); if that is all, (E, 1, N, …)."""
+    if who.shape[1] == who.shape[2]:
+        return rows[:, None]
+    return rows[np.arange(len(rows))[:, None, None], who]
+
+
 def relations(
-    positions: np.ndarray, obstacles: np.ndarray, targets: np.ndarray, places: np.ndarray
+    positions: np.ndarray,
+    obstacles: np.ndarray,
+    targets: np.ndarray,
+    places: np.ndarray,
+    who: np.ndarray,
 ) -> Relations:
-    """Positions and places (E, N, 3), obstacles (E, M, 3), targets (E, 1, 3)."""
-    points = np.concatenate([positions, obstacles, targets], 1)
-    ways = points[:, None] - positions[:, :, None]
-    far = lengths(ways)
-    home = places - positions
-    return Relations(ways[:, :, :-1], far[..., :-1], far[..., -1], home, lengths(home))
+    """Positions and places (E, N, 3), obstacles (E, M, 3), targets (E, 1, 3), who (E, N, n)."""
+    points = of_others(positions, who), np.concatenate([obstacles, targets], 1)[:, None]
+    ways = np.concatenate([x - positions[:, :, None] for x in points], 2)
+    far, home = lengths(ways), places - positions
+    return Relations(who, ways[:, :, :-1], far[..., :-1], far[..., -1], home, lengths(home))
+
+
+def over_all(near: np.ndarray, who: np.ndarray) -> np.ndarray:
+    """Σ over all N drones of what is 0 of all but `who`, (E, N, n) each → (E, N).
+
+    Added in the order of the drones, zeros too: rounded as if all had been compared.
+    """
+    if near.dtype != bool and who.shape[1] > who.shape[2]:
+        some, near = near, np.zeros((*who.shape[:2], who.shape[1]))
+        np.put_along_axis(near, who, some, -1)
+    return near.sum(-1)
 
 
 def nearest(rows: np.ndarray, clearance: np.ndarray, k: int) -> np.ndarray:
@@ -42,7 +86,8 @@ def nearest(rows: np.ndarray, clearance: np.ndarray, k: int) -> np.ndarray:
     A slot without a row is zero but for its last number, which is 1.
     """
     e, n, count, size = rows.shape
-    order = clearance.argsort(-1)[..., :k] + count * np.arange(e * n).reshape(e, n, 1)
+    order = clearance.argsort(-1, kind="stable")[..., :k]
+    order += count * np.arange(e * n).reshape(e, n, 1)
     seen = rows.reshape(-1, size).take(order, 0).reshape(e, n, -1)
     if k <= count:
         return seen
@@ -68,15 +113,16 @@ def view(
     ln(1 + ‖way‖ / NEAR): the last metre, where the drones must stop together, is seen more than
     half as large as the ten before it.
     """
-    clear = seen.gaps - task.radii - task.d_safe
+    n = seen.who.shape[-1]
+    clear = seen.gaps - np.repeat([0.0, task.obstacle_radius], [n, task.n_obstacles]) - task.d_safe
+    clear[..., :n][seen.who == np.arange(task.n_drones)[:, None]] = np.inf  # never oneself
     others, tilt, own = seen.to_others, [], [velocities, seen.to_place]
-    relative = velocities[:, None] - velocities[:, :, None]
+    relative = of_others(velocities, seen.who) - velocities[:, :, None]
     if turn is not None:
         to_heading, tilted = heading(turn)
         others, relative = others @ to_heading, relative @ to_heading
         own = [np.squeeze(x[..., None, :] @ to_heading, -2) for x in own]
         tilt = [tilted, spin[..., 2:]]
-    n = task.n_drones
     rows = np.concatenate([others, np.minimum(clear, FAR)[..., None]], -1) / FAR
     parts = rows[:, :, :n, :3], relative / FAR, rows[:, :, :n, 3:]
     drones = nearest(np.concatenate(parts, -1), clear[..., :n], task.n_neighbours)

@@ -25,7 +25,7 @@ from . import camera
 from .attitude import attitude_loop
 from .engine import bullet
 from .task import GRAVITY, SwarmTask, near
-from .view import Relations, relations, view
+from .view import Relations, nearby, over_all, relations, view
 
 GAP = 100.0  # m, at least, between neighbouring swarms of one Bullet world
 LEVEL, ORIGIN = (0, 0, 0, 1), (0, 0, 0)
@@ -154,7 +154,9 @@ class SwarmVectorEnv(Batch):
 
     def _look(self):
         """Measure who is where to whom, once for costs, views and rewards."""
-        self.seen = relations(self.positions, self.obstacles, self.targets, self.places)
+        reach = self.task.d_safe + np.max(self.task.margins)
+        who = nearby(self.positions, self.task.n_neighbours, reach)
+        self.seen = relations(self.positions, self.obstacles, self.targets, self.places, who)
 
     def _read(self):
         """Positions, velocities and, for attitude control, rotations of all drones from Bullet."""
@@ -231,8 +233,10 @@ class SwarmVectorEnv(Batch):
         below them, then a ramp of that width to 0, never below the cost.
         """
         limits = self.task.limits if limits is None else limits
-        n, close = self.task.n_drones, near(self.seen.gaps, limits, margin)
-        drones = close[..., :n].sum(-1) - 1.0  # a drone is no neighbour of itself
+        who, alike = self.seen.who, self.task.n_drones - self.seen.who.shape[-1]
+        margin = margin if np.ndim(margin) == 0 else margin[alike:]  # K as in `seen`
+        close, n = near(self.seen.gaps, limits[alike:], margin), who.shape[-1]
+        drones = over_all(close[..., :n], who) - 1.0  # a drone is no neighbour of itself
         obstacles = close[..., n:].sum(-1)
         if len(self.task.thresholds) == 1:
             return (drones + obstacles)[..., None]

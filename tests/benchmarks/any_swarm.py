@@ -32,6 +32,7 @@ from safemarl_lite.swarm import OpenTask, SwarmTask
 from safemarl_lite.swarm.open import OWN, PUSH, ROW
 from safemarl_lite.swarm.open_world import OpenVectorEnv
 from safemarl_lite.swarm.task import GRAVITY, lengths
+from safemarl_lite.swarm.view import relations
 
 FIGURES = Path(__file__).parents[2] / "figures"
 SEED = 777001
@@ -57,6 +58,13 @@ def unit(x):
     return x / np.maximum(lengths(x)[..., None], 1e-9)
 
 
+def everyone(env):
+    """Who is where to whom, all drones with all: the world itself looks at the nearest only."""
+    n = env.task.n_drones
+    who = np.broadcast_to(np.arange(n), (env.num_envs, n, n))
+    return relations(env.positions, env.obstacles, env.targets, env.places, who)
+
+
 def straight(env):
     return lambda views: views[..., :3].clip(-1, 1)
 
@@ -66,8 +74,9 @@ def pilot(env):
     task, n = env.task, env.task.n_drones
 
     def act(views):
-        drones, balls = env.seen.to_others[:, :, :n], env.seen.to_others[:, :, n:]
-        velocity, way = env.velocities, env.seen.to_place
+        seen = everyone(env)
+        drones, balls = seen.to_others[:, :, :n], seen.to_others[:, :, n:]
+        velocity, way = env.velocities, seen.to_place
         ahead, far = unit(way), lengths(way)[..., None]
         along = (balls * ahead[..., None, :]).sum(-1, keepdims=True)
         lateral = balls - along * ahead[..., None, :]
@@ -76,7 +85,7 @@ def pilot(env):
         blocks = blocks * ((along > -1) & (along < 7))
         brake = (blocks * np.clip((7 - along) / 3, 0, 1)).max(-2, initial=0)
         closing = (unit(drones) * (velocity[:, None] - velocity[:, :, None])).sum(-1)
-        gap = np.where(np.eye(n, dtype=bool), np.inf, env.seen.gaps[..., :n]) - task.d_safe
+        gap = np.where(np.eye(n, dtype=bool), np.inf, seen.gaps[..., :n]) - task.d_safe
         crowd = np.clip(1 - (gap + 0.4 * np.minimum(closing, 0)) / 0.4, 0, 2)[..., None]
         wanted = 3 * ahead * np.minimum(far, 1) * (1 - brake)
         wanted = wanted - 3.6 * (blocks * unit(lateral)).sum(-2)
@@ -126,10 +135,12 @@ def cbf_qp(env, k=2.0, near=3):
     def act(views):
         most = env.authority[:, 0, 0] / PUSH
         wanted = views[..., :3].astype(float).clip(-most[:, None, None], most[:, None, None])
-        away, v = -env.seen.to_others, env.velocities
+        seen = everyone(env)
+        away, v = -seen.to_others, env.velocities
         speed = v[:, :, None] - np.concatenate([v, env.drift], 1)[:, None]
         free = -task.drag * (v - env.wind)  # the acceleration without thrust
-        h = np.where(task.radii < 0, np.inf, env.seen.gaps**2 - task.limits**2)  # not oneself
+        h = seen.gaps**2 - task.limits**2
+        h[:, np.arange(n), np.arange(n)] = np.inf  # not oneself
         bound = 2 * lengths(speed) ** 2 + 4 * k * (away * speed).sum(-1) + k**2 * h
         bound = own_share * bound + 2 * (away * free[:, :, None]).sum(-1)
         order = np.argsort(h, -1)[..., :count]
