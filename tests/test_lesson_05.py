@@ -20,7 +20,7 @@ from safemarl_lite.step import episode_means
 from safemarl_lite.swarm import SwarmTask, SwarmTasks, SwarmVectorEnv
 
 FIGURES = ROOT / "figures"
-CONTROLS = json.loads((FIGURES / "05_controls.json").read_text())
+SEEDS = json.loads((FIGURES / "05_seeds.json").read_text())
 RESULTS = json.loads((FIGURES / "05_results.json").read_text())
 BROKEN = json.loads((FIGURES / "05_generalisation.json").read_text())
 TEN = json.loads((FIGURES / "05_ten_seeds.json").read_text())
@@ -64,10 +64,10 @@ def test_the_seeds_are_certified_as_the_page_says_and_the_control_is_not():
     count, row = round(2000 * shown["mean"]), TEN["seeds"]["2011"]
     exact = stats.binomtest(count, 2000, alternative="less").proportion_ci(0.99, "exact").high
     assert shown == {"mean": row["violations"], "upper99": pytest.approx(exact)}
-    assert CONTROLS["attitude"]["certified"] and CONTROLS["scripted pilot"]["certified"]
-    assert CONTROLS["scripted pilot"]["violation_rate"]["mean"] == 0
-    assert not CONTROLS["unconstrained"]["certified"]
-    assert CONTROLS["unconstrained"]["discounted_cost"]["mean"] > 20 * SwarmTask().threshold
+    assert SEEDS["attitude"]["certified"] and SEEDS["scripted pilot"]["certified"]
+    assert SEEDS["scripted pilot"]["violation_rate"]["mean"] == 0
+    assert not SEEDS["unconstrained"]["certified"]
+    assert SEEDS["unconstrained"]["discounted_cost"]["mean"] > 20 * SwarmTask().threshold
 
 
 def test_the_numbers_of_flights_are_the_least_that_certify():

@@ -66,7 +66,8 @@ class SwarmTasks(OpenTask):
         for name, least, most in (
             ("spread", 0, np.inf), ("climb", -1.5, 1.5), ("height", self.body_radius, np.inf),
             ("goal_room", 1, np.inf), ("spacing", self.d_safe, np.inf), ("jitter", 0, np.inf),
-            ("masses", 1e-9, np.inf), ("wind", 0, np.inf), ("drift", 0, np.inf), ("apart", 0, np.inf),
+            ("masses", 1e-9, np.inf), ("wind", 0, np.inf), ("drift", 0, np.inf),
+            ("apart", 0, np.inf),
         ):  # fmt: skip
             given = getattr(self, name)
             if len(given) != 2 or not least <= given[0] <= given[1] <= most or given[1] == np.inf:

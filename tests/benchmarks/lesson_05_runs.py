@@ -1,12 +1,11 @@
 """The trainings that lesson 05 shows: its curves, its certificates, and the run that ships.
 
-    python tests/benchmarks/lesson_05_runs.py [--runs runs/lesson_05] [--only lagrangian …]
+    python tests/benchmarks/lesson_05_runs.py [--runs runs/lesson_05] [--only lagrangian seed_1 …]
 
 Each is `train swarm --seed …` with the one change that its name says, about a minute and a quarter
 on two idle cores, and goes to a folder of its own, so that a stopped series goes on. What is there
-is then gathered: `figures/05_*.csv`, `05_results.json` (last policies), `05_controls.json` (best
-ones; the scripted pilot's row stays as lesson 02 measured it) and `figures/runs/swarm`. The
-colleague has the seed of one of `ten_seeds.py`'s runs.
+is then gathered: `figures/05_*.csv`, `05_results.json` (last policies), `05_seeds.json` (best ones;
+the scripted pilot's row stays as lesson 02 measured it) and `figures/runs/swarm`.
 """
 
 import argparse
@@ -23,9 +22,11 @@ from safemarl_lite.mappo import MAPPO, MAPPOConfig
 from safemarl_lite.swarm import SwarmTask
 
 FIGURES = Path(__file__).parents[2] / "figures"
+SEEDS = range(5)
 TRAININGS = {  # name → task, config, seed
     "lagrangian": (SwarmTask(), MAPPOConfig(), 0),
-    "colleague": (SwarmTask(), MAPPOConfig(), 2013),
+    **{f"seed_{seed}": (SwarmTask(), MAPPOConfig(), seed) for seed in SEEDS[1:]},
+    "colleague": (SwarmTask(), MAPPOConfig(), 3),
     "unconstrained": (SwarmTask(), MAPPOConfig(algo="mappo"), 0),
     "penalty_low": (
         SwarmTask(), MAPPOConfig(algo="mappo-fixed-penalty", multiplier_start=0.1), 0
@@ -103,10 +104,18 @@ def gather(folder):
     if set(FIVE) <= done.keys():
         last = {name: runs.certify(load(done[name], name="last.pt")) for name in FIVE}
         write_json("05_results.json", {name: kept(result) for name, result in last.items()})
-    if {"attitude", "unconstrained"} <= done.keys():
-        pilot = json.loads((FIGURES / "05_controls.json").read_text())["scripted pilot"]
-        table = {"attitude": kept(best["attitude"]), "scripted pilot": pilot}
-        write_json("05_controls.json", table | {"unconstrained": kept(best["unconstrained"])})
+    seeds = ["lagrangian", *(f"seed_{seed}" for seed in SEEDS[1:])]
+    if set(seeds) <= done.keys():
+        columns = {"env_steps": [row["env_steps"] for row in logs[seeds[0]]]}
+        for x in ("success", "cost", "lambda_0"):
+            for seed, name in enumerate(seeds):
+                columns[f"{x}_{seed}"] = [row[x] for row in logs[name]]
+        write_csv("05_seeds.csv", columns)
+    if {*seeds, "attitude", "unconstrained"} <= done.keys():
+        pilot = json.loads((FIGURES / "05_seeds.json").read_text())["scripted pilot"]
+        table = {f"seed {seed}": kept(best[name]) for seed, name in enumerate(seeds)}
+        table |= {"attitude": kept(best["attitude"]), "scripted pilot": pilot}
+        write_json("05_seeds.json", table | {"unconstrained": kept(best["unconstrained"])})
 
 
 def write_json(name, table):

@@ -79,7 +79,7 @@ def solved(cell, call):
 def flights():
     (count,) = {
         result["episodes"]
-        for name in ("05_results", "05_controls")
+        for name in ("05_results", "05_seeds")
         for result in read(name).values()
     }
     return count
@@ -108,8 +108,12 @@ QUOTED = {
         "0.1": lambda: 0.1,  # given
         "10": lambda: 10,  # given
         "0.9": lambda: 0.9,  # given
-        "112": lambda: CONFIG.iterations,
-        "48": lambda: CONFIG.num_envs,
+        "130": lambda: len(style.read_log(ROOT / "figures/05_lagrangian.csv")["env_steps"]),
+        "128": lambda: (
+            style.read_log(ROOT / "figures/05_lagrangian.csv")["env_steps"][0] / TASK.horizon
+        ),
+        "30": lambda: 30,  # given
+        "0.08": lambda: 0.08,  # given
     },
     "train-14": {
         "2,000": flights,
@@ -136,7 +140,7 @@ QUOTED = {
         "2,000": flights,
     },
     "train-21": {
-        "99.2 %": lambda: read("05_controls")["scripted pilot"]["success_rate"],
+        "99.2 %": lambda: read("05_seeds")["scripted pilot"]["success_rate"],
         "99 %": lambda: LEVEL,
         "2,000": flights,
         "100": lambda: float(re.search(r"2000 if TRAIN else (\d+)", SOURCE["train-live"])[1]),
@@ -251,7 +255,7 @@ QUOTED = {
         "95 %": lambda: 0.95,  # given
     },
     "train-28": {
-        "130": lambda: CONFIG.iterations,
+        "130": lambda: len(style.read_log(ROOT / "figures/05_lagrangian.csv")["env_steps"]),
     },
     "train-33": {
         "0.5": lambda: 0.5,  # given
