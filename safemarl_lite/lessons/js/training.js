@@ -39,7 +39,25 @@ function navigationPainter({ discount, threshold }) {
   return { view: null, prepare, paint };
 }
 
+/** A drawing w × h that is kept until its key changes: draw(ctx) into it, then it is only copied. */
+function kept() {
+  const canvas = document.createElement("canvas");
+  let last = "";
+  return (ctx, key, w, h, draw) => {
+    const ratio = devicePixelRatio || 1, now = [key, w, h, ratio, shade.dark].join();
+    if (now !== last) {
+      [canvas.width, canvas.height, last] = [Math.round(w * ratio), Math.round(h * ratio), now];
+      const inner = canvas.getContext("2d");
+      inner.setTransform(ratio, 0, 0, ratio, 0, 0);
+      inner.lineJoin = inner.lineCap = "round";
+      draw(inner);
+    }
+    ctx.drawImage(canvas, 0, 0, w, h);
+  };
+}
+
 scenes.training = (data) => {
+  const scene = kept(), curves = kept();
   const { runs, threshold, kind } = data, drones = kind !== "navigation";
   const { view, prepare, paint } = drones ? swarmPainter(data, runs.find((run) => run.flights.length).flights[0]) : navigationPainter(data);
   const COLOURS = ["cost", ...(runs.length > 2 ? ["b"] : []), "reward"];
@@ -59,15 +77,22 @@ scenes.training = (data) => {
   const bend = (v) => Math.log10(1 + v / threshold); // linear up to the budget, logarithmic beyond
   const s = stage((w) => (wide(w) ? 430 : 778), "A flight of the policy, and curves of its training", (ctx, w) => {
     const side = wide(w) ? Math.round(0.46 * w) : w, tall = wide(w) ? 430 : 330, f = seenThen();
-    ctx.save();
-    ctx.beginPath();
-    ctx.rect(0, 0, side - 6, tall);
-    ctx.clip();
-    if (f) {
-      f.title = `${who.name}, iteration ${f.iteration}`;
-      paint(ctx, f, Math.min(clock, f.last), side - 6, tall, true);
-    } else write(ctx, "no flight of this training was recorded", side / 2, tall / 2, { align: "center", colour: shade.soft });
-    ctx.restore();
+    const moment = [who.name, f && f.iteration, view && [view.yaw, view.pitch], Math.round(clock * 2)].join();
+    scene(ctx, moment, side - 6, tall, (inner) => {
+      if (f) {
+        f.title = `${who.name}, iteration ${f.iteration}`;
+        paint(inner, f, Math.min(clock, f.last), side - 6, tall, true);
+      } else write(inner, "no flight of this training was recorded", side / 2, tall / 2, { align: "center", colour: shade.soft });
+    });
+    curves(ctx, [who.name, longest(), live.log.cost.length, said].join(), w, wide(w) ? 430 : 778, (inner) => graphs(inner, w, side, tall));
+    const x = plots[0].x(Math.round(at) + 1);
+    path(ctx, [[x, plots[0].box.y], [x, plots[2].box.y + plots[2].box.h]], alpha(shade.ink, 0.45), 1.2);
+    plots.grip = [x, plots[1].y(bend(who.log.cost[Math.round(at)] ?? 0))];
+    say(f);
+  });
+
+  /** The three curves of every training, the names at their ends. */
+  function graphs(ctx, w, side, tall) {
     const box = { x: (wide(w) ? side : 0) + 44, w: (wide(w) ? w - side : w) - 44 - 82 }, top = wide(w) ? 0 : tall + 8;
     const xs = [0, longest(), ""], won = drones ? [0, 1.04] : [0, 80];
     const decades = [0, threshold, 10 * threshold, 100 * threshold].filter((v) => v < 1.5 * most);
@@ -95,11 +120,7 @@ scenes.training = (data) => {
         }, -99);
       }
     });
-    const x = plots[0].x(Math.round(at) + 1);
-    path(ctx, [[x, plots[0].box.y], [x, plots[2].box.y + plots[2].box.h]], alpha(shade.ink, 0.45), 1.2);
-    plots.grip = [x, heights[1](who.log.cost[Math.round(at)] ?? 0)];
-    say(f);
-  });
+  }
   const set = (k) => { at = clamp(k, 0, ends()); follow = who === live && Math.round(at) === ends(); time.value = Math.round(at); clock = 0; redraw(); };
   const choose = (run) => { who = run; at = Math.min(at, ends()); time.max = ends(); names(); set(at); };
   handle(s, {
