@@ -1,17 +1,16 @@
-"""The trainings that lesson 05 shows: its curves, its certificates, and the run that ships.
+"""The trainings that lesson 05 shows: its curves and its certificates.
 
     python tests/benchmarks/lesson_05_runs.py [--runs runs/lesson_05] [--only lagrangian seed_1 …]
 
 Each is `train swarm --seed …` with the one change that its name says, about a minute and a quarter
 on two idle cores, and goes to a folder of its own, so that a stopped series goes on. What is there
 is then gathered: `figures/05_*.csv`, `05_results.json` (last policies), `05_seeds.json` (best ones;
-the scripted pilot's row stays as lesson 02 measured it) and `figures/runs/swarm`.
+the scripted pilot's row stays as lesson 02 measured it).
 """
 
 import argparse
 import csv
 import json
-import shutil
 from pathlib import Path
 
 import torch
@@ -98,9 +97,6 @@ def gather(folder):
     if "colleague" in done:
         names = "env_steps", "success", "cost", "lambda_0"
         write_csv("05_colleague.csv", {x: [row[x] for row in logs["colleague"]] for x in names})
-    if "lagrangian" in done:
-        for name in ("best.pt", "config.json", "progress.csv", "result.json"):
-            shutil.copy(done["lagrangian"] / name, FIGURES / "runs/swarm" / name)
     if set(FIVE) <= done.keys():
         last = {name: runs.certify(load(done[name], name="last.pt")) for name in FIVE}
         write_json("05_results.json", {name: kept(result) for name, result in last.items()})

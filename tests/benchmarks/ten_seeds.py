@@ -5,11 +5,13 @@
 The seeds 2011 to 2020 were flown once, after the settings were final: none was tuned on them.
 Each run is `train swarm --seed …` with its certificate of 2,000 held-out flights, and goes to a
 folder of its own, so that a stopped series goes on. Prints a row a seed and writes those that are
-done into `figures/05_ten_seeds.json` and `.csv`; about 210 s of CPU time each.
+done into `figures/05_ten_seeds.json` and `.csv`, and one of them into `figures/runs/swarm`; about
+150 s of CPU time each.
 """
 
 import argparse
 import json
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,7 @@ from safemarl_lite.mappo import MAPPOConfig
 from safemarl_lite.swarm import SwarmTask
 
 FIGURES = Path(__file__).parents[2] / "figures"
+SHIPPED = "2016"  # the run of the ten that `figures/runs/swarm` holds
 
 
 def train(seed, folder, workers):
@@ -67,6 +70,9 @@ def gather(rows, folder, workers, flights):
     """Write the seeds that are done, and their curves, into `figures/`."""
     table = {"workers": workers, "seeds": rows, "episodes_needed": flights}
     runs.write(FIGURES / "05_ten_seeds.json", json.dumps(table, indent=1) + "\n")
+    if SHIPPED in rows:
+        for name in ("best.pt", "config.json", "progress.csv", "result.json"):
+            shutil.copy(folder / SHIPPED / name, FIGURES / "runs/swarm" / name)
     logs = {seed: read_log(folder / seed / "progress.csv") for seed in rows}
     columns = {"env_steps": next(iter(logs.values()))["env_steps"]}
     for name in ("success", "cost", "lambda_0"):
