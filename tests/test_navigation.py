@@ -184,7 +184,7 @@ def test_random_and_idle_policies_cost_what_the_lesson_says(order, policy, cost,
 
 
 def test_about_half_of_the_starts_overlap():
-    env = NavigationVectorEnv(NavigationTask(), 20000, 5)
+    env = NavigationVectorEnv(NavigationTask(), 10000, 5)
     assert 0.48 < (env.contacts() > 0).mean() < 0.50
 
 

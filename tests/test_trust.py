@@ -213,7 +213,7 @@ def test_contacts_are_bodies_that_touch(far, touch):
 
 def test_a_rotor_never_pulls_down():
     """Attitude control with more than twice its weight in thrust: at −1 it falls freely."""
-    task = SwarmTask(n_drones=1, n_obstacles=0, control="attitude", max_thrust=20.0, drag=0.01)
+    task = SwarmTask(n_drones=1, n_obstacles=0, control="attitude", max_thrust=20.0, drag=0.1)
     with SwarmVectorEnv(task, 1, 0, autoreset=False) as env:
         env.reset(seed=0)
         env.step(np.array([[[-1.0, 0, 0, 0]]]))
