@@ -98,6 +98,7 @@ QUOTED = {
         "49": lambda: TASK.view_size,
         "95.5 %": lambda: table()["N"]["8 drones"]["success"],
         "93.5 %": lambda: table()["N"]["8 drones"]["violations"],
+        "200": lambda: table()["flights"],
     },
     "swarm-34": {"250": lambda: in_code("swarm-30", r"episodes=(\d+)")},
     "more-ask": {
