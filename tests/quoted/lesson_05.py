@@ -186,7 +186,6 @@ QUOTED = {
         "32": lambda: 32,  # given
         "64": lambda: 64,  # given
         "16": lambda: 16,  # given
-        "13": lambda: trained()["task"]["n_drones"],
         "99 %": lambda: 0.99,  # given
         "91 %": lambda: 0.91,  # given
         "57 %": lambda: 0.57,  # given
