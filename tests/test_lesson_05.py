@@ -90,7 +90,7 @@ def test_the_live_training_runs_to_its_certificate_and_goes_on_where_it_stopped(
     names = {"Path": type(tmp_path), "tempfile": importlib.import_module("tempfile"),
              "SwarmTask": SwarmTask, "runs": runs, "MAPPOConfig": small}  # fmt: skip
     folder = tmp_path / "runs/lesson_05"
-    runs.train(SwarmTask(), small(), seed=0, folder=folder, quiet=True, stop=1)
+    runs.train(SwarmTask(), small(), seed=2016, folder=folder, quiet=True, stop=1)
     exec(code.replace("2000", "6").replace("workers=2", "workers=1"), names)
     assert len(style.read_log(folder / "progress.csv")["iteration"]) == 2
     assert json.loads((folder / "result.json").read_text())["episodes"] == 6
@@ -146,7 +146,7 @@ def test_any_swarm_flies_as_the_page_says():
             assert clean["learned"][0] > clean[name][0], (n, name)
             assert success["learned"][0] >= success[name][0], (n, name)
         assert clean["learned"][1] > clean["straight"][2]  # bands apart
-        assert (ANY["drawn"]["learned"][n]["all"]["upper99"] <= 0.1) == (n == "8")
+        assert (ANY["drawn"]["learned"][n]["all"]["upper99"] <= 0.1) == (int(n) <= 16)
 
 
 def test_shares_of_a_part_are_what_is_left_of_the_whole():
@@ -204,25 +204,23 @@ def test_the_specialist_breaks_where_the_page_says_so():
     assert BROKEN["N"]["5 drones, as trained"]["violations"] < 0.01
     for group, name, low in (
         ("N", "8 drones", 0.8), ("N", "8 drones, goal grown", 0.5),
-        ("task", "target (10, 10, 12)", 0.9), ("task", "start and target exchanged", 0.9),
+        ("task", "target (10, 10, 12)", 0.5), ("task", "start and target exchanged", 0.8),
     ):  # fmt: skip
         now = ANY["rows"]["learned"][name]["all"]
-        assert BROKEN[group][name]["violations"] > low and now["clean"][0] > 0.9
+        assert BROKEN[group][name]["violations"] > low and now["clean"][0] >= 0.99
     for name in ("6 obstacles", "8 obstacles", "no obstacle", "start spread wider"):
-        assert BROKEN["task"][name]["violations"] == 0 and BROKEN["task"][name]["success"] > 0.99
-    crowded, tight = (
-        ANY["rows"]["learned"][x]["all"] for x in ("8 obstacles", "goal radius 1.6 m")
-    )
-    assert crowded["clean"][0] < 0.95 and tight["success"][0] == 0  # here it is no better
+        assert BROKEN["task"][name]["violations"] < 0.02 and BROKEN["task"][name]["success"] > 0.99
+    fails = {x for x, row in ANY["rows"]["learned"].items() if row["all"]["success"][0] < 0.99}
+    assert fails == {"goal radius 1.6 m", "drones of 0.6 kg"}  # here it is no better
 
 
 def test_the_shipped_policy_breaks_where_the_page_says_so():
     for group, name, success, low, high in (
         ("N", "5 drones, as trained", 0.99, 0, 0.01), ("N", "6 drones", 0.99, 0.03, 0.15),
-        ("N", "8 drones", 0.99, 0.8, 1), ("N", "the same without obstacles", 0.99, 0, 0.05),
-        ("task", "no obstacle", 0.99, 0, 0.01), ("task", "6 obstacles", 0.99, 0, 0.01),
-        ("task", "target (10, 10, 12)", 0.99, 0.9, 1), ("task", "goal radius 1.6 m", 0, 0.8, 1),
-        ("task", "start and target exchanged", 0, 0.99, 1),
+        ("N", "8 drones", 0.95, 0.8, 1), ("N", "the same without obstacles", 0.99, 0, 0.05),
+        ("task", "no obstacle", 0.99, 0, 0.01), ("task", "6 obstacles", 0.99, 0, 0.02),
+        ("task", "target (10, 10, 12)", 0, 0.5, 1), ("task", "goal radius 1.6 m", 0, 0.6, 1),
+        ("task", "start and target exchanged", 0, 0.8, 1),
     ):  # fmt: skip
         row = BROKEN[group][name]
         assert row["success"] >= success and low <= row["violations"] <= high, name
@@ -237,7 +235,7 @@ def test_the_table_of_failures_is_what_its_command_writes():
     assert {g: list(BROKEN[g]) for g in module.ROWS} == {g: list(r) for g, r in module.ROWS.items()}
     module.FLIGHTS = 40
     row = module.measure(load(FIGURES / "runs/swarm"), "8 drones", {"n_drones": 8})
-    assert row["success"] > 0.9 and row["violations"] > 0.7
+    assert row["success"] > 0.8 and row["violations"] > 0.7
     task = module.BothSides()
     starts, obstacles = task.draw(np.random.default_rng(0), 50)
     along = np.subtract(task.target, task.start) / task.distance

@@ -85,9 +85,11 @@ def test_exercises_2_and_3_are_what_the_learner_does():
     assert target(λ, G, 0.1, 0.5).tolist() == pytest.approx([0, 2])
 
 
-def test_a_crowd_is_cleaner_than_independent_drones_would_be():
-    """Answer (b) of section 6, by the lower end of its band; straight flight is far off."""
+def test_a_crowd_is_cleaner_than_independent_drones_of_its_own_would_be():
+    """Answer (c) of section 6, by its band, and what it says of independent drones."""
     drawn = json.loads((ROOT / "figures/any_swarm.json").read_text())["drawn"]
     each = drawn["learned"]["16"]["all"]["agent"][0]
-    assert drawn["learned"]["128"]["all"]["clean"][1] > each**128
+    own = drawn["learned"]["128"]["all"]["agent"][0]
+    assert own**128 < drawn["learned"]["128"]["all"]["clean"][1]
+    assert drawn["learned"]["128"]["all"]["clean"][2] < each**128
     assert drawn["straight"]["128"]["all"]["clean"][2] < 0.5 < each**128
