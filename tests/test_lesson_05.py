@@ -13,7 +13,12 @@ from scipy import stats
 
 from safemarl_lite import load, runs
 from safemarl_lite.equivariant import SwarmCritic
-from safemarl_lite.evaluate import bernstein_bound, episodes_needed, upper_bound
+from safemarl_lite.evaluate import (
+    bernstein_bound,
+    clopper_pearson,
+    episodes_needed,
+    upper_bound,
+)
 from safemarl_lite.lessons import any_swarm, lesson_05, style
 from safemarl_lite.mappo import MAPPO, MAPPOConfig
 from safemarl_lite.step import episode_means
@@ -59,7 +64,18 @@ def test_five_ways_to_set_one_number_end_as_the_page_says():
 def test_the_seeds_are_certified_as_the_page_says_and_the_control_is_not():
     ten = TEN["seeds"].values()
     assert list(TEN["seeds"]) == [str(seed) for seed in range(2011, 2011 + len(ten))]
-    assert sum(row["certified"] and row["success"] >= 0.99 for row in ten) == 8  # as the text says
+    for rows in ten, TEN["fresh"]["seeds"].values():  # as the text says
+        assert sum(row["certified"] for row in rows) == 8
+        assert sum(row["certified"] and row["success"] >= 0.99 for row in rows) == 7
+    counts = {s: round(r["flights"] * r["violations"]) for s, r in TEN["fresh"]["seeds"].items()}
+    shown = lesson_05.certificates(TEN["fresh"])["seed 2016"]["violation_rate"]
+    assert shown["upper99"] == pytest.approx(clopper_pearson(counts["2016"], 10_000))
+    for seed, row in TEN["fresh"]["seeds"].items():
+        assert row["certified"] == (row["upper99"] <= 0.1)
+        if counts[seed] < 10:  # then it is the cap, if no flight was dearer
+            often = clopper_pearson(counts[seed], row["flights"], 0.995)
+            most = 10 if row["dearest"] <= 10 else SwarmTask().cost_most
+            assert row["upper99"] == pytest.approx(often * most)
     shown = lesson_05.certificates(TEN)["seed 2011"]["violation_rate"]
     count, row = round(2000 * shown["mean"]), TEN["seeds"]["2011"]
     exact = stats.binomtest(count, 2000, alternative="less").proportion_ci(0.99, "exact").high
