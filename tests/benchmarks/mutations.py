@@ -314,6 +314,7 @@ def listed(given):
         rows.append({"file": path, "change": name, "killed by": killer})
         print(f"{killer or 'ALIVE'} | {name} | {seconds} s", flush=True)
         keep("listed", None, rows)
+    keep("listed", None, rows)
 
 
 def near(path):
