@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ SMALL = {"iterations": 3, "num_envs": 4, "epochs": 1, "minibatches": 2, "hidden_
 CONFIG = MAPPOConfig(**SMALL)
 BOTH = {name: value for name, value in SMALL.items() if name not in ("epochs", "minibatches")}
 DISCRETE = MACAACConfig(**BOTH, batch=8, updates=1, buffer_episodes=8)
+SHIPPED = Path(__file__).parent.parent / "figures/runs/swarm"
 FEW = ["train", "navigation", "--algo", "mappo-lagrangian", "--iterations", "2", "--num-envs", "4",
        "--epochs", "1", "--minibatches", "2", "--hidden-actor", "8", "--hidden-critic", "8",
        "--eval-episodes", "4", "--episodes", "4", "--workers", "1", "--out"]  # fmt: skip
@@ -344,13 +346,13 @@ def test_a_damaged_config_is_one_line(tmp_path, text):
      ("n_drones", 2.5), ("control", "magic")],
 )  # fmt: skip
 def test_a_task_that_cannot_be_is_refused_from_a_config(tmp_path, field, value):
-    runs.train(SwarmTask(), MAPPOConfig(**SMALL), 0, folder=tmp_path / "run", quiet=True, stop=1)
-    path = tmp_path / "run/config.json"
-    stored = json.loads(path.read_text())
+    folder = tmp_path / "run"
+    shutil.copytree(SHIPPED, folder)
+    stored = json.loads((folder / "config.json").read_text())
     stored["task"][field] = value
-    path.write_text(json.dumps(stored))
+    (folder / "config.json").write_text(json.dumps(stored))
     with pytest.raises(runs.RunError, match=field):
-        safemarl_lite.load(tmp_path / "run")
+        safemarl_lite.load(folder)
 
 
 # ------------------------------------------------------------------ absurd sizes, dropped worlds
