@@ -69,7 +69,6 @@ MUTATIONS = {  # lesson → (kind, file, text, what replaces it)
     "04": [
         ("sign", "lagrangian.py", "reward - (cost * multipliers)", "reward + (cost * multipliers)"),
         ("sign", "lagrangian.py", "return -torch.min(ratio", "return torch.min(ratio"),
-        ("comparison", "lagrangian.py", "-torch.min(ratio", "-torch.max(ratio"),
         ("mask", "lagrangian.py", "delta = signal + discount * goes_on * next_values",
          "delta = signal + discount * next_values"),
         ("discount", "lagrangian.py", "ahead = delta[t] + discount * trace",
@@ -79,6 +78,7 @@ MUTATIONS = {  # lesson → (kind, file, text, what replaces it)
         ("mask", "lagrangian.py", "np.clip(self.integral + step * violation, 0, self.most)",
          "np.clip(self.integral + step * np.maximum(0, violation), 0, self.most)"),
         ("axis", "lagrangian.py", "(cost * multipliers).sum(-1)", "(cost * multipliers).sum(0)[0]"),
+        ("comparison", "lagrangian.py", "-torch.min(ratio", "-torch.max(ratio"),
     ],
     "05": [
         ("sign", "mappo.py", "((action - old) ** 2 - (action - mean) ** 2)",
@@ -86,11 +86,11 @@ MUTATIONS = {  # lesson → (kind, file, text, what replaces it)
         ("mask", "mappo.py", 'data["terminated"], ended, *settings', "ended, ended, *settings"),
         ("discount", "step.py", "first * discount ** torch.arange(len(first))[:, None]",
          "first * torch.ones(len(first))[:, None]"),
-        ("state", "mappo.py", 'data["next_observations"][ended], data["next_state"][ended]',
-         'data["view"][ended], data["state"][ended]'),
         ("axis", "step.py", 'data["costs"].sum(2)', 'data["costs"].mean(2)'),
         ("signal", "mappo.py", 'data["rewards"][..., None], data["surrogate"]',
          'data["rewards"][..., None], data["costs"]'),
+        ("state", "mappo.py", 'data["next_observations"][ended], data["next_state"][ended]',
+         'data["view"][ended], data["state"][ended]'),
         ("comparison", "evaluate.py", "costs[costs > 0], 1 - (1 - level) / 2",
          "costs[costs >= 0], 1 - (1 - level) / 2"),
         ("state", "learner.py", '        self.generator.set_state(state["generator"])\n', ""),
@@ -215,13 +215,13 @@ def copy_of(folder):
             shutil.copy(ROOT / name, folder / name)
 
 
-def mutate(lesson, folder, done):
-    """The table of a lesson; `done` of it stands already."""
+def mutate(lesson, folder, done, first):
+    """The table of a lesson, its first mutations; `done` of it stands already."""
     rows = [row for row in done if row["caught by"] and row["file"]]
     known = {(row["file"], row["change"]) for row in rows}
     (page,) = (folder / "notebooks").glob(f"{lesson}_*.ipynb")
     cut(page)
-    for kind, file, old, new in MUTATIONS[lesson]:
+    for kind, file, old, new in MUTATIONS[lesson][:first]:
         path, change = folder / "safemarl_lite" / file, f"{old.strip()} → {new.strip() or '(gone)'}"
         if (file, change) in known:
             continue
@@ -245,6 +245,7 @@ def mutate(lesson, folder, done):
 def run():
     look = argparse.ArgumentParser()
     look.add_argument("lessons", nargs="*", default=[])
+    look.add_argument("--first", type=int, default=99, help="as many of each lesson")
     look.add_argument("--sound", action="store_true")
     given = look.parse_args()
     lessons = given.lessons or list(MUTATIONS)
@@ -260,7 +261,7 @@ def run():
                 print(lesson, found, flush=True)
                 TABLE.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n")
                 continue
-            for rows in mutate(lesson, folder, table.get(lesson, [])):
+            for rows in mutate(lesson, folder, table.get(lesson, []), given.first):
                 table[lesson] = rows
                 TABLE.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n")
     if not given.sound:
