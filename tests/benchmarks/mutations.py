@@ -286,6 +286,7 @@ def copy_repository():
             (WORK / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, WORK / name)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(WORK), os.environ.get("PYTHONPATH", "")])
     load_libraries()
 
 
