@@ -90,7 +90,7 @@ def show_moments(policy, seed, moments=(0.15, 0.5, 0.8)):
         base = np.multiply(goal.start, (1, 1, 0))
         bar = np.array([base, base + 10 * way / np.linalg.norm(way)])
         axis.plot(*bar.T, color=NEUTRAL)
-        axis.text(*bar.mean(0), "10 m on the ground", fontsize=9, va="top", ha="center")
+        axis.text(*bar.mean(0) - [0, 0, 1], "10 m on the ground", fontsize=9, va="top", ha="center")
         axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(0, high[2]))
         axis.set_box_aspect((*(high - low)[:2], high[2]), zoom=1.1)
         axis.view_init(elev=18, azim=np.degrees(np.arctan2(way[1], way[0])) - 90)
