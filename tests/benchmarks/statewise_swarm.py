@@ -28,8 +28,7 @@ from safemarl_lite.swarm import SwarmTask
 from safemarl_lite.sweep import plan, sweep
 
 TABLE = Path(__file__).parents[2] / "figures/07_swarm.json"
-SETTINGS = {}  # those of `train swarm`
-CONFIGS = {"scalar": MAPPOConfig(**SETTINGS), "statewise": StatewiseConfig(**SETTINGS)}
+CONFIGS = {"scalar": MAPPOConfig(), "statewise": StatewiseConfig()}  # `train swarm`
 SEEDS = 3001, 3002, 3003, 3004, 3005  # none that a setting was tuned on
 FLIGHTS, WAVE, SEED = 2000, 250, 71
 SCENE, MOMENT, CELLS = 3, 22, 33  # of the map: its draw, the step of the flight, cells a side
@@ -149,7 +148,8 @@ def main():
     planned = {name: plan(SwarmTask(), config, given.seeds, given.runs / name)
                for name, config in CONFIGS.items()}  # fmt: skip
     done = sweep([run for rows in planned.values() for run in rows], given.jobs)
-    table = {"settings": SETTINGS, "seeds": list(given.seeds), "flights": given.flights}
+    same = {name: getattr(CONFIGS["scalar"], name) for name in ("iterations", "num_envs")}
+    table = {"settings": same, "seeds": list(given.seeds), "flights": given.flights}
     for name, rows in planned.items():
         table[name] = []
         for run in rows:
