@@ -115,7 +115,8 @@ def draw_scene(found, reach):
     panels["$V^c(s)$, λ(o)"] = "statewise", "Oranges", 4.0
     panels["λ(o) of that drone"] = "price", "Greens", None
     fig, axes = plt.subplots(1, 3, figsize=(11, 3.8), sharey=True)
-    x, y, (own, *others) = found["x"], found["y"], found["positions"]
+    x, y, others = found["x"], found["y"], [*found["positions"]]
+    own = others.pop(found["moved"])
     for axis, (title, (key, shade, top)) in zip(axes, panels.items(), strict=True):
         extent = (x[0], x[-1], y[0], y[-1])
         image = axis.imshow(found[key], origin="lower", cmap=shade, vmin=0, vmax=top, extent=extent)
