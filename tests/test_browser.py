@@ -21,6 +21,7 @@ from html import unescape
 from pathlib import Path
 from shutil import which
 
+import matplotlib
 import numpy as np
 import pytest
 
@@ -88,7 +89,7 @@ def opened(chromium, tmp_path):
         host = tmp_path / "page.html"
         quoted = document.replace("&", "&amp;").replace('"', "&quot;")
         host.write_text(
-            '<meta name="viewport" content="width=device-width">'
+            '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
             '<body data-jp-theme-light="true" style="margin:0">'
             '<div><img alt="a still"></div>'
             f'<div><iframe srcdoc="{quoted}" style="width:100%;border:0"></iframe></div></body>'
@@ -513,6 +514,7 @@ def lab(tmp_path_factory):
         (home / name).symlink_to(ROOT / name)
     env = os.environ | {"JUPYTER_CONFIG_DIR": str(home / "config"), "PYTHONPATH": str(ROOT)}
     env |= {"JUPYTER_DATA_DIR": str(home / "data"), "HOME": str(home), "OMP_NUM_THREADS": "1"}
+    env |= {"MPLCONFIGDIR": matplotlib.get_configdir()}  # fonts that were found once
     jupyter, token = Path(sys.executable).with_name("jupyter"), secrets.token_hex(8)
     signed = [home / "trusted.ipynb", *(home / "notebooks").glob("*.ipynb")]
     subprocess.run([jupyter, "trust", *signed], env=env, check=True, capture_output=True)
@@ -572,9 +574,11 @@ def alive(page, name):
 
 def drag(page, frame, label):
     """Pull a handle by 60 px to the right → the state before and after."""
-    frame.page.wait_for_timeout(300)
+    grip, box = frame.get_by_role("slider", name=label, exact=True), None
+    grip.scroll_into_view_if_needed()
+    while box != (box := grip.bounding_box()):  # the page around it may still be moving
+        page.wait_for_timeout(300)
     before = frame.evaluate("scene.state()")
-    box = frame.get_by_role("slider", name=label, exact=True).bounding_box()
     x, y = box["x"] + 20, box["y"] + box["height"] / 2
     page.mouse.move(x, y)
     page.mouse.down()
@@ -685,7 +689,8 @@ def test_lesson_00_runs_in_jupyterlab(chromium, lab):
     page = at_home(chromium, lab("notebooks/00_start_here"))
     run_all(page)
     page.get_by_text("price λ* [").wait_for(timeout=240_000)
-    assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    loud = page.locator("[data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts()
+    assert not loud
     page.locator(".jp-WindowedPanel-outer").first.evaluate("panel => panel.scrollTo(0, 0)")
     frame = alive(page, "00_flight")
     frame.evaluate("scene.at(0)")
@@ -711,7 +716,7 @@ def test_exported_to_html_it_is_grabbed_without_a_network(chromium, tmp_path, le
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto((tmp_path / "page.html").as_uri(), wait_until="domcontentloaded")
     there = page.locator(f"iframe[data-still='{name}']")
-    there.scroll_into_view_if_needed()
+    there.scroll_into_view_if_needed(timeout=60_000)
     frame = there.element_handle().content_frame()
     frame.wait_for_function("window.scene")
     if frame.get_by_role("button", name="Pause").count():
@@ -754,6 +759,7 @@ def test_the_site_needs_no_network(chromium, tmp_path):
     page.on("pageerror", lambda error: asked.append(str(error)))
     page.goto((tmp_path / "index.html").as_uri())
     page.get_by_role("link", name="01 constrained mdp").click()
+    page.wait_for_load_state()
     assert page.locator("math").count() > 100 and page.locator("merror").count() == 0
     text = page.locator("main").inner_text()
     assert "$" not in text and "\\tau" not in text and "\\lambda" not in text

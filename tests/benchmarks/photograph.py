@@ -89,7 +89,7 @@ def stills(page: Page) -> None:
                 if not name:
                     continue
                 frame = bare(page, document)
-                frame.evaluate(f"{{ {POSES.get(name, '')} }}")
+                frame.evaluate(f"{{ shade.paper = '{style.PAPER}'; {POSES.get(name, '')} }}")
                 image = shoot(page).convert("RGB").quantize(200, dither=Image.Dither.NONE)
                 image.save(folder / f"{name}.png", optimize=True)
                 png = (folder / f"{name}.png").read_bytes()
