@@ -80,21 +80,6 @@ def bernstein_bound(costs: np.ndarray, cap: float, level: float = LEVEL) -> floa
     return float(costs.mean() + spread + 7 * cap * doubt / (3 * (n - 1)))
 
 
-def episodes_needed(
-    bound: Callable[[np.ndarray], float], rate: float, cost: float, threshold: float
-) -> int | None:
-    """Least n, in hundreds, at which `bound` certifies a policy if the sample is what is expected.
-
-    Of n episodes a share `rate` costs half of `cost` and one and a half of it in turns, the others
-    nothing; None beyond 100,000.
-    """
-    for n in range(100, 100_001, 100):
-        violating = cost * (0.5 + np.arange(round(rate * n)) % 2)
-        if bound(np.concatenate([violating, np.zeros(n - len(violating))])) <= threshold:
-            return n
-    return None
-
-
 def rollout(
     act: Act, env, seed: int | np.random.SeedSequence | None = None, record: bool = False
 ) -> dict[str, np.ndarray]:

@@ -21,7 +21,6 @@ from safemarl_lite.cmdp import evaluate as evaluate_cmdp
 from safemarl_lite.evaluate import (
     bernstein_bound,
     clopper_pearson,
-    episodes_needed,
     evaluate,
     rollout,
     skewed_mean_bound,
@@ -33,6 +32,7 @@ from safemarl_lite.lagrangian import (
     combined_advantage,
     gae,
 )
+from safemarl_lite.lessons.lesson_05 import episodes_needed
 from safemarl_lite.lessons.tasks import random_cmdp
 from safemarl_lite.mappo import MAPPO, MAPPOConfig
 from safemarl_lite.navigation import NavigationTask

@@ -16,7 +16,6 @@ from safemarl_lite.equivariant import SwarmCritic
 from safemarl_lite.evaluate import (
     bernstein_bound,
     clopper_pearson,
-    episodes_needed,
     upper_bound,
 )
 from safemarl_lite.lessons import any_swarm, lesson_05, style
@@ -91,7 +90,7 @@ def test_the_numbers_of_flights_are_the_least_that_certify():
     bounds = dict(zip(lesson_05.BOUNDS, bounds, strict=True))
     for name, bound in bounds.items():
         needed = TEN["episodes_needed"][name]
-        assert needed["0.005"] == episodes_needed(bound, 0.005, 4.0, 0.1)
+        assert needed["0.005"] == lesson_05.episodes_needed(bound, 0.005, 4.0, 0.1)
     two, other = (list(TEN["episodes_needed"][name].values()) for name in bounds)
     assert all(x < y for x, y in zip(two, other, strict=True)) and other == sorted(other)
 

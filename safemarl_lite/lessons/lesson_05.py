@@ -120,6 +120,17 @@ def show_seeds(log, threshold, colleague=None, seed=None):
     figure(axes[0].figure, f"Arrivals, cost and multiplier of {what}")
 
 
+def episodes_needed(bound, rate, cost, threshold):
+    """Least n, in hundreds, at which `bound` certifies; beyond 100,000 None.
+
+    Of n episodes a share `rate` costs half of `cost` and one and a half of it in turns."""
+    for n in range(100, 100_001, 100):
+        violating = cost * (0.5 + np.arange(round(rate * n)) % 2)
+        if bound(np.concatenate([violating, np.zeros(n - len(violating))])) <= threshold:
+            return n
+    return None
+
+
 def certificates(table):
     """Rows of `05_ten_seeds.json` → name: certificate, as `show_certificates` takes them."""
     shown = {}

@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from safemarl_lite import runs
-from safemarl_lite.evaluate import bernstein_bound, episodes_needed, fly, summary, upper_bound
+from safemarl_lite.evaluate import bernstein_bound, fly, summary, upper_bound
+from safemarl_lite.lessons.lesson_05 import episodes_needed
 from safemarl_lite.lessons.style import read_log
 from safemarl_lite.mappo import MAPPOConfig
 from safemarl_lite.swarm import SwarmTask
