@@ -144,6 +144,8 @@ def test_the_shipped_policys_certificate():
     assert result["success_rate"] > 0.99 and result["violation_rate"]["mean"] == 0
     assert cost["upper99"] == pytest.approx(10 * (1 - 0.005 ** (1 / 500)))  # the cap
     assert cost["upper99_bernstein"] > 2 * result["threshold"]
+    late = 0.99**-99  # a cost in the last step counts so little in the discounted cap
+    assert result["episode_cost"]["upper99"] == pytest.approx(cost["upper99"] * late)
     whole = json.loads((FIGURES / "runs/swarm/result.json").read_text())
     assert whole["certified"] and whole["episodes"] == 2000
     assert 0 < whole["violation_rate"]["mean"] < 10 / 2000  # the cap bounds what each costs
