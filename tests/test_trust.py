@@ -322,6 +322,14 @@ def test_gradients_are_clipped(learner, monkeypatch):
     assert norms == {learner.critic: 1.0, learner.actor: 0.5}
 
 
+def test_each_number_of_an_update_is_logged_under_its_name(learner, monkeypatch):
+    """m = 2: three errors, three means of Q, the entropy."""
+    monkeypatch.setattr(learner, "update", lambda: torch.arange(7.0))
+    log, names = learner.iterate(), ("reward", "cost_0", "cost_1")
+    assert [log[f"error_{name}"] for name in names] == [0, 1, 2]
+    assert [log[f"q_{name}"] for name in names] == [3, 4, 5] and log["entropy"] == 6
+
+
 def test_both_rates_fall_to_a_tenth(learner):
     for done in range(4):
         learner.iterate()
