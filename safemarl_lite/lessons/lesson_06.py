@@ -118,7 +118,7 @@ def show_dependence(change):
 
 def show_attention(maps, at, positions, landmarks):
     """Display one frame, its agents numbered, and three critics' attention in it."""
-    fig, axes = plt.subplots(1, 4, figsize=(12, 3.3))
+    fig, axes = plt.subplots(1, 4, figsize=(10.5, 3))
     tracks(axes[0], positions[None], landmarks)
     for agent, place in enumerate(positions):
         axes[0].annotate(str(agent), place, (7, 5), textcoords="offset points", weight="bold")
