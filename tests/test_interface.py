@@ -1,12 +1,13 @@
 """What a researcher and another library rely on: costs that arrive, own tasks, spaces, `with`."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 
 import numpy as np
 import pytest
 
 import safemarl_lite
+from safemarl_lite import settings
 from safemarl_lite.mappo import MAPPOConfig
 from safemarl_lite.navigation import NavigationEnv, NavigationTask, NavigationVectorEnv
 from safemarl_lite.runs import RunError
@@ -143,3 +144,22 @@ def test_the_package_names_its_version():
     assert safemarl_lite.__version__.count(".") == 2
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         _ = safemarl_lite.lode
+
+
+@pytest.mark.parametrize(
+    ("kind", "least", "most", "below", "above"),
+    [
+        (settings.Natural, 0, 10**9, -1, None), (settings.Count, 1, 10**6, 0, 10**6 + 1),
+        (settings.Several, 2, 10**6, 1, 10**6 + 1), (settings.Width, 1, 4096, 0, 4097),
+        (settings.Amount, 0.0, 1e300, -1e-300, np.inf), (settings.Share, 0.0, 1.0, -1e-9, 1.001),
+        (settings.Positive, 1e-300, 1e300, 0.0, np.inf), (settings.Discount, 1e-9, 0.99, 0.0, 1.0),
+        (settings.Above, 1e-300, np.inf, 0.0, None),
+    ],
+)  # fmt: skip
+def test_a_setting_may_be_all_up_to_its_limits(kind, least, most, below, above):
+    made = make_dataclass("Made", [("x", kind)], namespace={"__post_init__": settings.check_fields})
+    assert made(least).x == least and made(most).x == most
+    for bad in (below, above, np.nan, "1", True):
+        if bad is not None:
+            with pytest.raises(ValueError, match="x must be"):
+                made(bad)

@@ -102,6 +102,24 @@ def test_every_wave_has_a_seed_of_its_own():
     assert task.draws == again.draws
 
 
+def test_what_is_recorded_is_what_was_flown():
+    task, rng = (
+        NavigationTask(n_agents=2, actions="continuous", horizon=5),
+        np.random.default_rng(0),
+    )
+    moves = rng.uniform(-1, 1, (5, 3, 2, 2))
+    with NavigationVectorEnv(task, 3, 0, autoreset=False) as env:
+        one = iter(moves)
+        flown = rollout(lambda _: next(one), env, 7, record=True)
+        env.reset(7)
+        other = [env.positions.copy()]
+        costs = [(env.step(move).costs.sum(1), other.append(env.positions.copy()))[0]
+                 for move in moves]  # fmt: skip
+        assert np.array_equal(flown["landmarks"], env.landmarks)
+    assert np.array_equal(flown["positions"], other) and np.array_equal(flown["costs"], costs)
+    assert np.allclose(flown["costs"].sum(0), flown["episode"])
+
+
 def test_johnson_s_bound_by_hand():
     """x = 0, 0, 3: mean 1, s = √3, skewness 1/√2, t(0.99; 2) = 6.9646."""
     t = 6.964556734
@@ -304,6 +322,14 @@ def test_gradients_are_clipped(learner, monkeypatch):
     assert norms == {learner.critic: 1.0, learner.actor: 0.5}
 
 
+def test_each_number_of_an_update_is_logged_under_its_name(learner, monkeypatch):
+    """m = 2: three errors, three means of Q, the entropy."""
+    monkeypatch.setattr(learner, "update", lambda: torch.arange(7.0))
+    log, names = learner.iterate(), ("reward", "cost_0", "cost_1")
+    assert [log[f"error_{name}"] for name in names] == [0, 1, 2]
+    assert [log[f"q_{name}"] for name in names] == [3, 4, 5] and log["entropy"] == 6
+
+
 def test_both_rates_fall_to_a_tenth(learner):
     for done in range(4):
         learner.iterate()
@@ -359,6 +385,16 @@ def test_a_multiplier_refuses_infinite_costs_and_its_derivative_only_damps_a_ris
     assert λ.update([1.0]) == pytest.approx(1.0)
     assert λ.update([2.0]) == pytest.approx(1.1 + 2.0)
     assert λ.update([1.0]) == pytest.approx(1.1)  # it fell: no part of the derivative
+
+
+@pytest.mark.parametrize("bad", [-1.0, np.nan])
+@pytest.mark.parametrize("name", ["rate", "initial", "proportional", "derivative", "growth", "cap",
+                                  "most", "thresholds"])  # fmt: skip
+def test_a_multiplier_is_made_of_finite_numbers_above_zero(name, bad):
+    with pytest.raises(ValueError, match=f"{name} must be ≥ 0"):
+        Multipliers(**{"thresholds": [1.0]} | {name: bad})
+    λ = Multipliers([1.0])
+    assert λ.update([3.0]) == pytest.approx(2 * 0.05) and λ.update([0.0]) == pytest.approx(0.05)
 
 
 def test_a_multiplier_takes_up_only_what_a_multiplier_has_saved():

@@ -3,6 +3,7 @@
 import csv
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import torch
 
 from safemarl_lite import mappo, runs
 from safemarl_lite.as_printed import PrintedConfig, PrintedMAPPO
-from safemarl_lite.mappo import MAPPO, MAPPOConfig
+from safemarl_lite.macaac import MACAACConfig
+from safemarl_lite.mappo import MAPPO, ON_ANY_SWARM, MAPPOConfig
 from safemarl_lite.navigation import NavigationTask, NavigationVectorEnv
 from safemarl_lite.swarm import SwarmTask
 
@@ -190,6 +192,13 @@ def test_a_write_is_whole_or_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         runs.write(path, "text")
     assert torch.load(path, weights_only=True) == {"iteration": 1}
+
+
+def test_the_shipped_runs_are_those_of_the_settings_that_a_command_begins_with():
+    settings = {"swarm": MAPPOConfig(), "swarm_any": ON_ANY_SWARM, "navigation": MACAACConfig()}
+    for name, config in settings.items():
+        _, task, found = runs.read_config(Path(__file__).parents[1] / "figures/runs" / name)
+        assert found == config and task == type(task)(), name
 
 
 class Evil:

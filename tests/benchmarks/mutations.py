@@ -11,9 +11,10 @@
 the core's modules, spread over them by their lines, and tries each in a copy of the repository, in
 a fork that has the libraries loaded: first the fastest of the tests that run the mutated line.
 Without a map: the tests of its module, by their words (`NEAR`), the fast files first, as far as
-60 s of CPU reach; what they have not killed by then counts as alive. A test that hangs (30 s of
+40 s of CPU reach; what they have not killed by then counts as alive. A test that hangs (30 s of
 CPU) is failed. `control` runs all tests that killed, without a mutation. Comparisons of types, of
-strings in messages and annotations are no mutants. The table goes to `figures/mutations.json`.
+strings in messages and annotations are no mutants; those that change nothing are listed with the
+reason (`EQUIVALENT`). The table goes to `figures/mutations.json`.
 """
 
 import argparse
@@ -41,13 +42,14 @@ TABLE = ROOT / "figures/mutations.json"
 SKIP = ("test_browser", "test_house", "test_interface", "test_quoted", "test_notebooks",
         "test_assignment", "test_exercises")  # fmt: skip
 SECONDS = 120  # of CPU for one mutant: on a busy machine the clock says more
-ONE, ALL = 30, 60  # of CPU for one test; after which no further test begins
+ONE, ALL = 30, 40  # of CPU for one test; after which no further test begins
 RUN = "trust_runs or trust_folders or halves or goes_on or checkpoint or load_flies or separate or "
 NEAR = {  # where there is no map: the tests of a module, as words for pytest's -k
     "cmdp": "test_cmdp or negative or best_response or subgradient or policy_matrix",
     "critics": "test_critics or attention or joint_critic or renaming",
-    "lagrangian": "gae or multipliers or combined or clipped or infinite or waits or budget",
-    "evaluate": "trust.py or bound or bernstein or needed or ranked or finite or draws_from or cap",
+    "lagrangian": "gae or multiplier or combined or clipped or infinite or waits or budget",
+    "evaluate": "trust.py or recorded or bound or bernstein or needed or ranked or finite or "
+    "draws_from or cap",
     "step": "episode_means or reward or stochastic or termination or end_of_an_episode",
     "settings": "bad_settings or bad_fields or wrong_setting or thresholds or absurd or trace or "
     "refused",
@@ -60,11 +62,12 @@ NEAR = {  # where there is no map: the tests of a module, as words for pytest's 
     "runs": RUN + "refuse or evaluations or learners_without",
     "folders": RUN + "refuse",
     "mappo": RUN
-    + "advantages or ratio or gradients or price or normaliser or exploration or skill",
+    + "shipped or advantages or ratio or gradients or price or normaliser or exploration or skill",
     "mappo_statewise": "test_statewise",
     "statewise": "test_statewise",
     "as_printed": "printed or test_lesson_04",
-    "macaac": "test_macaac or rates or unit or clipped or end_together",
+    "macaac": "test_macaac or shipped or under_its_name or rates or unit or clipped or "
+    "end_together",
     "replay": "ring or buffer or sampling or same_numbers or end_together",
     "equivariant": "turned or rows_in or nobody_near or any_number or holds",
     "sweep": "test_sweep",
@@ -220,7 +223,7 @@ class Limits:
 def trial(path, text, tests):
     """In a fork that has the libraries: the mutated module and the tests → killer, or None."""
     target, began = WORK / path, time.perf_counter()
-    original = target.read_text()
+    original, made = target.read_text(), target.stat().st_mtime
     target.write_text(text)
     read, write = os.pipe()
     if (child := os.fork()) == 0:
@@ -255,6 +258,7 @@ def trial(path, text, tests):
     os.close(read)
     os.waitpid(child, 0)
     target.write_text(original)
+    os.utime(target, (made, made))
     if said:
         code, _, words = said.decode(errors="replace").partition("\n")
         failed = re.findall(r"(?m)^(?:FAILED|ERROR) (\S+)", words)
@@ -288,12 +292,28 @@ def copy_repository():
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ["PYTHONPATH"] = os.pathsep.join([str(WORK), os.environ.get("PYTHONPATH", "")])
     load_libraries()
+    if (child := os.fork()) == 0:  # compile all once
+        os.chdir(WORK)
+        sys.path.insert(0, str(WORK))
+        files = [str(x) for x in Path("tests").glob("test_*.py") if x.stem not in SKIP]
+        with contextlib.redirect_stdout(io.StringIO()):
+            code = sys.modules["pytest"].main(["-q", "--collect-only", "-o", "addopts=", *files])
+        os._exit(int(code))
+    assert os.waitpid(child, 0)[1] == 0, "the tests cannot be collected"
 
 
 def keep(name, seed, rows):
+    from listed_mutations import EQUIVALENT
+
     table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
+    for row in rows:
+        for file, text, why in EQUIVALENT:
+            if row["file"].endswith(file) and text in row["change"] and not row["killed by"]:
+                row["equivalent"] = why
     killed = sum(bool(row["killed by"]) for row in rows)
-    table[name] = {"seed": seed, "killed": killed, "of": len(rows), "mutants": rows}
+    same = sum("equivalent" in row for row in rows)
+    found = {"seed": seed, "tried": len(rows), "equivalent": same, "killed": killed}
+    table[name] = found | {"mutants": rows}
     TABLE.write_text(json.dumps(table, indent=0, ensure_ascii=False) + "\n")
 
 
