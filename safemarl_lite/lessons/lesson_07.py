@@ -115,7 +115,8 @@ def draw_scene(found, reach):
     panels["$V^c(s)$, λ(o)"] = "statewise", "Oranges", 4.0
     panels["λ(o) of that drone"] = "price", "Greens", None
     fig, axes = plt.subplots(1, 3, figsize=(11, 3.8), sharey=True)
-    x, y, (own, *others) = found["x"], found["y"], found["positions"]
+    x, y, others = found["x"], found["y"], [*found["positions"]]
+    own = others.pop(found["moved"])
     for axis, (title, (key, shade, top)) in zip(axes, panels.items(), strict=True):
         extent = (x[0], x[-1], y[0], y[-1])
         image = axis.imshow(found[key], origin="lower", cmap=shade, vmin=0, vmax=top, extent=extent)
@@ -256,3 +257,25 @@ def check_each_drone(rng, each_drone):
         "The N-th root of the clean share, not of the other.": 1 - (1 - wanted) ** (1 / N),
     }
     expect(ask(each_drone, wanted, N), wanted ** (1 / N), slips)
+
+
+@exercise("7.5")
+def check_mean_carried(rng, mean_carried):
+    """P_π (S,S), ρ (S,), λ (S,), γ → the mean over the visits to s of Σ_{k≤t} λ(s_k), (S,)."""
+    S, γ = int(rng.integers(4, 8)), rng.uniform(0.6, 0.9)
+    step, start = rng.dirichlet(np.ones(S), S), rng.dirichlet(np.ones(S))
+    λ, I = rng.uniform(0.5, 2, S), np.eye(S)
+    M = np.linalg.inv(I - γ * step)
+    twice, visits = np.linalg.inv(I - γ**2 * step), start @ M
+    paid = visits * λ
+    slips = {
+        "A state is charged as often as it is visited: weigh λ(s') by μ(s').": λ @ M / visits,
+        "That is λ(s) at the state alone: add what came before.": λ,
+        "The step's own λ is missing: k ≤ t.": paid @ (M - I) / visits,
+        "The discount counts twice: γ^k γ^{t−k} is γ^t, and none is left.": paid @ twice / visits,
+        "A mean over the visits to s: divide by μ(s).": paid @ M,
+        "That charges the first step only: sum over all k ≤ t.": (start * λ) @ M / visits,
+        "M is turned round: M(s', s) are the visits to s of a flight from s'.": M @ paid / visits,
+        "That is what is still to come; a price is for what came before.": M @ λ,
+    }
+    expect(ask(mean_carried, step, start, λ, γ), paid @ M / visits, slips)

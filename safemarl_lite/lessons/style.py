@@ -42,7 +42,7 @@ def picture(fig, dpi):
     """A figure as an image of few colours, so that twice as many dots take no more bytes."""
     fig.savefig(drawn := BytesIO(), format="png", dpi=dpi, bbox_inches="tight")
     plt.close(fig)
-    return PIL.Image.open(drawn).convert("RGB").quantize(96)
+    return PIL.Image.open(drawn).convert("RGB").quantize(256)
 
 
 def png(image):
