@@ -593,7 +593,7 @@ from safemarl_lite.mappo import MAPPOConfig
 from safemarl_lite.swarm import SwarmTask
 config = MAPPOConfig(iterations=400, num_envs=2, epochs=1, minibatches=1, eval_episodes=2,
                      eval_every=400)
-drive = cockpit.show(SwarmTask(horizon=20), config, "{ROOT}/figures/05_watched.json",
+drive = cockpit.show(SwarmTask(horizon=30), config, "{ROOT}/figures/05_watched.json",
                      "05_training", "a training that is driven", folder="run")"""
 
 
@@ -641,12 +641,12 @@ def test_in_jupyterlab_a_training_is_driven(chromium, lab):
 
     page.get_by_role("button", name="One step").click()
     until("scene.state().live === 1")
-    page.get_by_role("button", name="fixed").click()
+    page.get_by_role("button", name="fixed", exact=True).click()
     page.get_by_role("spinbutton").fill("7")
     page.get_by_role("spinbutton").press("Enter")
-    page.get_by_role("button", name="Start").click()
+    page.get_by_role("button", name="▶ Start").click()
     until("scene.state().live > 3 && scene.state().price === 7")
-    page.get_by_role("button", name="none").click()  # while it runs
+    page.get_by_role("button", name="none", exact=True).click()  # while it runs
     until("scene.state().price === 0")
     page.get_by_role("button", name="Pause").click()
     page.get_by_text("paused, iteration").wait_for(timeout=30_000)
@@ -772,11 +772,15 @@ def test_the_site_needs_no_network(chromium, tmp_path):
         frames = [f for f in page.frames[1:] if f.wait_for_function("window.scene")]
         assert len(frames) == sum(name[:2] == path.stem[:2] for name in LIVE)
         for frame in frames:
-            grip = frame.locator("[role=slider], input[type=range], canvas").first
-            before = frame.evaluate("JSON.stringify(scene.state())")
-            grip.press("ArrowRight")
-            moved = "before => JSON.stringify(scene.state()) !== before"
-            frame.wait_for_function(moved, arg=before)
+            for playing in frame.locator("button", has_text="❚❚").all():
+                playing.click()
+            grips = [frame.locator(kind) for kind in ("[role=slider]", "input[type=range]")]
+            grip = next(found.first for found in grips if found.count())
+            before, seen = frame.evaluate("JSON.stringify(scene.state())"), set()
+            for key in ("ArrowLeft", "ArrowRight"):  # one of them, where it is at an end
+                grip.press(key)
+                seen.add(frame.evaluate("JSON.stringify(scene.state())"))
+            assert seen - {before}, path.stem
     assert not asked
     for path in tmp_path.glob("*.html"):
         assert not re.search(r'(?:src|href)="https?://[^"]+\.(?:js|css)', path.read_text())
