@@ -33,8 +33,6 @@ def columns(threshold, axes=None, first=LABELS[0]):
     axes = plt.subplots(1, 3, figsize=(11, 3.2))[1] if axes is None else axes
     for axis, label in zip(axes, (first, *LABELS[1:]), strict=True):
         axis.set(xlabel="environment steps (millions)", ylabel=label)
-    if first == LABELS[0]:
-        axes[0].set_ylim(-0.03, 1.03)
     axes[1].set_yscale("symlog", linthresh=threshold)
     axes[1].set_ylim(0, 100)
     budget_line(axes[1], threshold)
