@@ -138,7 +138,7 @@ def test_another_run_in_the_folder_is_said_in_one_line(tmp_path):
 def test_where_nobody_is_there_it_is_a_picture(monkeypatch, tmp_path):
     shown, made = [], []
     monkeypatch.setattr(player, "display", lambda data, raw, metadata=None: shown.append(data))
-    monkeypatch.setattr(cockpit, "display", made.append)
+    monkeypatch.setattr(cockpit, "display", lambda data, raw: made.append(data))
     recorded = tmp_path / "watched.json"
     recorded.write_text('{"runs": []}')
     given = (
@@ -154,6 +154,8 @@ def test_where_nobody_is_there_it_is_a_picture(monkeypatch, tmp_path):
     monkeypatch.setattr(cockpit, "somebody_is_there", lambda: True)
     cockpit.show(*given, folder=tmp_path / "run")
     assert len(made) == 1 and not (tmp_path / "run").exists()
+    assert "application/vnd.jupyter.widget-view+json" in made[0]
+    assert "VBox" not in made[0]["text/plain"]
 
 
 def test_the_controls_do_what_they_say(tmp_path):

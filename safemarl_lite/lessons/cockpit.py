@@ -265,5 +265,6 @@ def show(task, config, recorded: str | Path, still: str, alt: str, **options) ->
     watched = json.loads(Path(recorded).read_text())
     player.show("training", watched | {"live": somebody_is_there()}, still, alt)
     if somebody_is_there():
-        display(controls(cockpit))
+        said = {"text/plain": "(the controls of a training: run this cell)"}  # saved, and reopened
+        display(controls(cockpit)._repr_mimebundle_() | said, raw=True)
     return cockpit

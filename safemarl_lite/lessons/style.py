@@ -80,7 +80,7 @@ def show_bars(names, panels, alt, budget=None):
     `budget` is (label, value, what it is), a dotted line in that panel; where bars are far longer
     than it, the scale is linear up to it and logarithmic beyond.
     """
-    size = 4.5 + 2.2 * len(panels), 1 + 0.33 * len(names)
+    size = min(4.5 + 2.2 * len(panels), 10), 1 + 0.33 * len(names)
     fig, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
     for axis, (label, (values, shade)) in zip(axes[0], panels.items(), strict=True):
         axis.barh(names, values, color=shade)

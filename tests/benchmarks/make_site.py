@@ -39,7 +39,8 @@ def render(path: Path) -> str:
     exporter.register_filter("markdown2html", lambda source: with_mathml(markdown2html(source)))
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     page = exporter.from_filename(str(path))[0]
-    page = re.sub(r'(href="[\w./]*?)\.ipynb', r"\1.html", page).replace("../figures/", "figures/")
+    page = re.sub(r'(href="[\w./]*?)\.ipynb', r"\1.html", page)
+    page = re.sub(r'((?:href|src)=")\.\./figures/', r"\1figures/", page)
     page = re.sub(r"<script src=\"\"></script>|<script[^>]*src=\"https?:[^>]*></script>", "", page)
     return re.sub(r"(<body[^>]*>)", rf"{STYLE}\1", page, count=1)
 

@@ -98,7 +98,7 @@ const MOVES = ["waits", "corridor", "detour"];
  * pads how each drone starts (an arrow, two bars for waiting, or the coin that it tosses).
  */
 function ring(ctx, box, { air, moves, flights, phase = 0, title = "" }) {
-  const head = title ? 42 : 22, side = Math.min(box.w / 4, (box.h - head - 44) / 2);
+  const head = title ? 42 : 22, side = Math.min(box.w / 4, (box.h - head - 48) / 2);
   const left = box.x + (box.w - 4 * side) / 2, top = box.y + head, low = top + 2 * side;
   const centre = (cell) => [left + (PLACE[cell][0] + 0.5) * side, top + (PLACE[cell][1] + 0.5) * side];
   if (title) write(ctx, title, box.x + box.w / 2, box.y + 12, { align: "center", weight: 600, size: 13.5 });
@@ -122,7 +122,7 @@ function ring(ctx, box, { air, moves, flights, phase = 0, title = "" }) {
   write(ctx, "corridor", left + 2 * side, low + 12, { align: "center", colour: shade.soft });
   if (flights) fliers(ctx, flights, centre, phase);
   for (const d of [0, 1]) {
-    const x = centre(d ? 3 : 0)[0], y = low + 24, colour = shade["ab"[d]], mixed = Math.max(...moves[d]) < 0.9995;
+    const x = centre(d ? 3 : 0)[0], y = low + 30, colour = shade["ab"[d]], mixed = Math.max(...moves[d]) < 0.9995;
     const turn = flights && flights.steps < 1 && !flights.over ? Math.abs(Math.cos(phase * Math.PI * 3)) : 1;
     if (mixed) coin(ctx, x, y, 15, moves[d], Math.max(turn, 0.08));
     else arrowOf(ctx, x, y, 13, moves[d].indexOf(Math.max(...moves[d])), d, colour);
