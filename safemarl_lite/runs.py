@@ -23,14 +23,14 @@ from .as_printed import PrintedConfig, PrintedMAPPO
 from .evaluate import evaluate
 from .macaac import MACAAC, MACAACConfig
 from .mappo import MAPPO, MAPPOConfig
-from .navigation import NavigationTask
+from .navigation import NavigationTask, TreasureTask
 from .swarm import InfeasibleTask, SwarmTask
 
-TASKS = {task.kind: task for task in (SwarmTask, NavigationTask)}
+TASKS = {task.kind: task for task in (SwarmTask, NavigationTask, TreasureTask)}
 LEARNERS = {MAPPOConfig: MAPPO, PrintedConfig: PrintedMAPPO, MACAACConfig: MACAAC}
 UNPRICED = ("mappo", "maac")  # learners without λ: their checkpoints are ranked by return alone
 Config = MAPPOConfig | MACAACConfig
-Task = SwarmTask | NavigationTask
+Task = SwarmTask | NavigationTask | TreasureTask
 
 
 class RunError(ValueError):
