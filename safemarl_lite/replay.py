@@ -13,14 +13,16 @@ from torch import Tensor
 class Replay:
     """The last `rounds` rounds of episodes, one in each of E environments: raw k and c_j.
 
-    A view is stored once, as the successor of its predecessor. `state_dict` holds each round's seed
+    With `clock` the time left (1 at the start, 0 at the end) follows the view, for critics. A view
+    is stored once, as the successor of its predecessor. `state_dict` holds each round's seed
     and the actions only: nothing else is random, and `load_state_dict` plays it again.
     """
 
-    def __init__(self, env, rounds: int) -> None:
+    def __init__(self, env, rounds: int, clock: bool = False) -> None:
         task, E, m = env.task, env.num_envs, len(env.task.thresholds)
         self.env, self.count, T, n = env, 0, task.horizon, task.n_agents
-        self.views = torch.zeros(rounds, T + 1, E, n, task.view_size)
+        self.views = torch.zeros(rounds, T + 1, E, n, task.view_size + clock)
+        self.views[..., task.view_size :] = torch.linspace(1, 0, T + 1).view(-1, 1, 1, 1)
         self.actions = torch.zeros(rounds, T, E, n, dtype=torch.uint8)
         self.signals = torch.zeros(rounds, T, E, 1 + m)  # k, c_1 … c_m
         self.multipliers = torch.zeros(rounds, m)  # λ when stored
@@ -40,13 +42,13 @@ class Replay:
         self.seeds[row] = self.env.rng.integers(2**63) if seed is None else seed
         views, _ = self.env.reset(int(self.seeds[row]))
         self.multipliers[row] = torch.as_tensor(multipliers)
-        self.views[row, 0] = torch.as_tensor(views)
-        steps = []
+        steps, size = [], self.env.task.view_size
+        self.views[row, 0, ..., :size] = torch.as_tensor(views)
         for t in range(self.env.task.horizon):
             actions = act(self.views[row, t], t)
             steps.append(self.env.step(actions.numpy()))
             self.actions[row, t] = actions
-            self.views[row, t + 1] = torch.as_tensor(steps[-1].next_observations)
+            self.views[row, t + 1, ..., :size] = torch.as_tensor(steps[-1].next_observations)
             self.signals[row, t, :, 0] = -torch.as_tensor(steps[-1].rewards[:, 0])
             self.signals[row, t, :, 1:] = torch.as_tensor(steps[-1].costs.sum(1))
         self.count += 1

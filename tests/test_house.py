@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 CORE = [path for path in FILES if "lessons" not in path.parts]
 TREES = {path: ast.parse(path.read_text()) for path in FILES}
 LEARNERS = {"mappo", "macaac", "as_printed"}
-THEORY = {"cmdp", "lagrangian", "critics", "settings", "actors", "step", "parallel"}
+THEORY = {"cmdp", "lagrangian", "critics", "settings", "actors", "step", "parallel", "entities"}
 
 
 def module(path):
@@ -67,7 +67,7 @@ def test_the_rule_of_arrows_sees_imports():
 def test_files_are_thin():
     lines = {path: len(path.read_text().splitlines()) for path in FILES}
     assert not [p.name for p, n in lines.items() if n > 300]
-    assert sum(lines[p] for p in CORE) <= 3450
+    assert sum(lines[p] for p in CORE) <= 3800
     assert sum(n for p, n in lines.items() if p not in CORE) <= 2200
 
 
