@@ -157,8 +157,8 @@ class AttentionCritic(nn.Module):
         weights = (score - score.amax(-1, keepdim=True).detach()).exp().masked_fill(itself, 0.0)
         weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-30)  # a lone agent: none
         others = (weights @ value).transpose(0, 1).reshape(own.shape)
-        values = self.net(torch.cat([own, others], -1)).transpose(0, 1).unflatten(0, leading)
-        weights = weights.unflatten(0, (*leading, self.attention_heads))
+        values = self.net(torch.cat([own, others], -1)).transpose(0, 1).reshape(*leading, n, -1)
+        weights = weights.view(*leading, self.attention_heads, n, n)
         return (values, weights) if return_weights else values
 
 
