@@ -24,17 +24,18 @@ from .evaluate import evaluate, rank
 from .macaac import MACAAC, MACAACConfig
 from .mappo import MAPPO, MAPPOConfig
 from .mappo_statewise import StatewiseConfig, StatewiseMAPPO
-from .navigation import NavigationTask
+from .navigation import NavigationTask, TreasureTask
 from .pair import Pair
 from .swarm import InfeasibleTask, OpenTask, SwarmTask, SwarmTasks
 
-TASKS = {task.kind: task for task in (SwarmTask, OpenTask, SwarmTasks, NavigationTask)}
+WORLDS = SwarmTask, OpenTask, SwarmTasks, NavigationTask, TreasureTask
+TASKS = {task.kind: task for task in WORLDS}
 LEARNERS = {MAPPOConfig: MAPPO, StatewiseConfig: StatewiseMAPPO}
 LEARNERS |= {PrintedConfig: PrintedMAPPO, MACAACConfig: MACAAC}
 UNPRICED = ("mappo", "maac")  # learners without λ: their checkpoints are ranked by return alone
 CERTIFICATE_SEED = 12345
 Config = MAPPOConfig | MACAACConfig
-Task = SwarmTask | NavigationTask
+Task = SwarmTask | NavigationTask | TreasureTask
 
 
 class RunError(ValueError):

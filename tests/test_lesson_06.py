@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from lesson_pages import ROOT, cells
 
+from safemarl_lite.lessons import lesson_06
+from safemarl_lite.navigation import NavigationTask
+
 LINES = json.loads((ROOT / "figures/06_results.json").read_text())
 
 
@@ -49,6 +52,16 @@ def test_the_result_is_a_pair(page):
     assert mean("paper view", "cost") - mean("macaac", "cost") > 5
     shares = page["shares"]
     assert shares["trained"] > 0.5 and max(shares["random"], shares["no-op"]) < 0.2
+
+
+def test_a_script_can_keep_the_budget_and_needs_to_look_at_the_others():
+    """What is left to gain: far cheaper than any learner, at a penalty near zero."""
+    task = NavigationTask()
+    careful, careless = (
+        lesson_06.pilot(task.vector_env(80, 5, autoreset=False), room) for room in (0.3, 0.0)
+    )
+    assert careful[1].mean() < 0.5 and careless[1].mean() > 3
+    assert careless[0].mean() < careful[0].mean() < 17 < mean("macaac", "cost") - 5
 
 
 def test_attention_is_not_explanation(page):

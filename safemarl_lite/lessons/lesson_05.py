@@ -186,7 +186,7 @@ def certificate(folder, seed=7):
     log = read_log(folder / "progress.csv")
     axes = [fig.add_subplot(cell) for cell in bottom.subgridspec(1, 3)]
     first, done = "success", f"success {result['success_rate']:.1%} of {result['episodes']}"
-    if kind == "navigation":
+    if kind != "swarm":
         first, done = "return_discounted", f"mean return {result['return_mean']:.2f}"
     training(log, sum(policy.task.thresholds), axes, first)
     cost = result["discounted_cost"]

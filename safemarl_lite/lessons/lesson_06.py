@@ -1,11 +1,13 @@
 """Lesson 06, the attention actor-critic: its figures, and the checks of its exercises."""
 
 import csv
+import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
-from ..navigation.task import RADIUS
+from ..navigation.task import DAMPING, DT, MOVES, RADIUS
 from . import style
 from .exercise import ask, exercise, expect
 from .style import COST, NEUTRAL, PRICE, REWARD, THRESHOLD, budget_line, figure
@@ -17,9 +19,49 @@ LEARNERS = {  # key in the files → name, colour, line, mark
     "mappo-lagrangian": ("MAPPO-Lagrangian", "#CC79A7", ":", "D"),
     "mappo, λ = 0": ("MAPPO, λ = 0", "#E69F00", ":", "v"),
     "script": ("script", "#332288", ":", "*"),
+    "careful": ("careful script", "#882255", ":", "*"),
     "random": ("random", "#7F7F7F", ":", "P"),
     "no-op": ("never moving", "#000000", ":", "X"),
 }
+
+
+def pilot(env, room=2 * RADIUS, ahead=4):
+    """Fly a script that knows the task and everybody's plan → cost and penalty of worlds, (E,).
+
+    Landmarks are assigned once. In every step, the farthest first, each agent takes of its 25 next
+    pairs of moves the one that leads `ahead` steps on nearest to its landmark, `room` away from
+    where the others will be; with `room=0` it does not care.
+    """
+    far = ((env.positions[:, :, None] - env.landmarks[:, None]) ** 2).sum(-1)
+    known = zip(env.landmarks, far, strict=True)
+    goals = np.stack([places[linear_sum_assignment(d)[1]] for places, d in known])
+    pairs = np.array(list(itertools.product(range(5), repeat=2)))
+    pushes = np.zeros((ahead, 25, 2))
+    pushes[:2] = DT * env.task.thrust * np.array(MOVES["openai"]).T[:, pairs.T].transpose(1, 2, 0)
+    worlds, cost, penalty = np.arange(env.num_envs), 0, 0
+
+    def path(x, v, pushes):
+        places = []
+        for push in pushes:
+            v = (1 - DAMPING) * v + push
+            places.append(x := x + DT * v)
+        return np.stack([*places, x + DT * v * (1 - DAMPING) / DAMPING])  # at last, at rest
+
+    for t in range(env.task.horizon):
+        x, v = env.positions, env.velocities
+        plans, moves = path(x, v, np.zeros(ahead)), np.zeros(x.shape[:2], int)
+        for i in (-np.linalg.norm(goals - x, axis=-1)).argsort(1).T:
+            paths = path(x[worlds, i][:, None], v[worlds, i][:, None], pushes)
+            away = np.linalg.norm(paths - goals[worlds, i][:, None], axis=-1)
+            gaps = np.linalg.norm(paths[:, :, :, None] - plans[:, :, None], axis=-1)
+            gaps[:, worlds, :, i] = np.inf
+            short = np.maximum(room - gaps, 0).max((0, -1))
+            score = away[:-1].mean(0) + away[-1] / 2 + 3 * (short > 0) + 20 * short
+            best = score.argmin(1)
+            moves[worlds, i], plans[:, worlds, i] = pairs[best, 0], paths[:, worlds, best]
+        step = env.step(moves)
+        cost, penalty = cost - step.rewards[:, 0], penalty + 0.99**t * step.costs.sum((1, 2))
+    return cost, penalty
 
 
 def read_training(path):
