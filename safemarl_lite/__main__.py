@@ -202,7 +202,7 @@ def print_result(r: dict[str, Any]) -> None:
 def train_command(command: type, world: str, words: list[str]) -> tuple[Any, str]:
     """`Train` or `Sweep` with the fields of the task and of --algo's learner, and its help."""
     known = {algo: pair for pair in TRAININGS[world] for algo in runs.algos(type(pair[1]))}
-    if world != "swarm":
+    if world in ("navigation", "treasure"):
         del known["mappo-fixed-penalty"]  # there its price would start at 0: that is `mappo`
     look = ArgumentParser(add_help=False, allow_abbrev=False)
     look.add_argument("--algo", nargs="?", default=next(iter(known)))

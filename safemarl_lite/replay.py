@@ -3,6 +3,7 @@
 Notebook: `06_attention_actor_critic`. Axis order: round R, time T, environment E, agent N.
 """
 
+import json
 from collections.abc import Callable
 
 import numpy as np
@@ -14,8 +15,9 @@ class Replay:
     """The last `rounds` rounds of episodes, one in each of E environments: raw k and c_j.
 
     With `clock` the time left (1 at the start, 0 at the end) follows the view, for critics. A view
-    is stored once, as the successor of its predecessor. `state_dict` holds each round's seed
-    and the actions only: nothing else is random, and `load_state_dict` plays it again.
+    is stored once, as the successor of its predecessor. `state_dict` holds the world's generator
+    at each round's start, and the actions: nothing else is random, and `load_state_dict` plays the
+    rounds again.
     """
 
     def __init__(self, env, rounds: int, clock: bool = False) -> None:
@@ -26,21 +28,23 @@ class Replay:
         self.actions = torch.zeros(rounds, T, E, n, dtype=torch.uint8)
         self.signals = torch.zeros(rounds, T, E, 1 + m)  # k, c_1 … c_m
         self.multipliers = torch.zeros(rounds, m)  # λ when stored
-        self.seeds = torch.zeros(rounds, dtype=torch.int64)  # of the world's draws in a round
+        self.worlds = [""] * rounds  # state of the world's generator before a round, JSON
 
     def play(
         self,
         act: Callable[[Tensor, int], Tensor],
         multipliers: np.ndarray,
-        seed: int | None = None,
+        world: str | None = None,
     ) -> dict[str, Tensor]:
         """An episode of every environment under `act`(views, t), into the buffer.
 
         Returns what `step.episode_means` reads, a dict of tensors (T, E, …).
         """
         row = self.count % len(self.views)
-        self.seeds[row] = self.env.rng.integers(2**63) if seed is None else seed
-        views, _ = self.env.reset(int(self.seeds[row]))
+        if world:
+            self.env.rng.bit_generator.state = json.loads(world)
+        self.worlds[row] = json.dumps(self.env.rng.bit_generator.state)
+        views, _ = self.env.reset()
         self.multipliers[row] = torch.as_tensor(multipliers)
         steps, size = [], self.env.task.view_size
         self.views[row, 0, ..., :size] = torch.as_tensor(views)
@@ -72,11 +76,12 @@ class Replay:
 
     def state_dict(self) -> dict:
         kept = min(self.count, len(self.views))
-        names = ("seeds", "actions", "multipliers")
-        return {"count": self.count} | {x: getattr(self, x)[:kept].clone() for x in names}
+        tensors = {"actions": self.actions[:kept].clone()}
+        tensors |= {"multipliers": self.multipliers[:kept].clone()}
+        return tensors | {"count": self.count, "worlds": self.worlds[:kept]}
 
     def load_state_dict(self, state: dict) -> None:
-        rows = (state[name] for name in ("seeds", "actions", "multipliers"))
-        for self.count, (seed, actions, λ) in enumerate(zip(*rows, strict=True)):
-            self.play(lambda _, t, a=actions: a[t], λ, int(seed))
+        rows = (state[name] for name in ("worlds", "actions", "multipliers"))
+        for self.count, (world, actions, λ) in enumerate(zip(*rows, strict=True)):
+            self.play(lambda _, t, a=actions: a[t], λ, world)
         self.count = state["count"]
