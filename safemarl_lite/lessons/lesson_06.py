@@ -160,16 +160,21 @@ def show_dependence(change):
 
 
 def show_attention(maps, at, positions, landmarks):
-    """Display one frame, its agents numbered, and three critics' attention in it."""
-    fig, axes = plt.subplots(1, 4, figsize=(12, 3.3))
-    tracks(axes[0], positions[None], landmarks)
-    for agent, place in enumerate(positions):
-        axes[0].annotate(str(agent), place, (7, 5), textcoords="offset points", weight="bold")
-    axes[0].set_title("the frame")
-    for axis, (name, weights) in zip(axes[1:], maps.items(), strict=True):
-        table(axis, weights[at].numpy(), name, "agent")
+    """Display three critics' attention in one frame: on the scene, and below it as numbers."""
+    fig, axes = plt.subplots(2, len(maps), figsize=(11, 6.6))
+    for (scene, axis), (name, weights) in zip(axes.T, maps.items(), strict=True):
+        tracks(scene, positions[None], landmarks, [RADIUS] * len(positions))
+        for (i, j), ω in np.ndenumerate(weights[at].numpy()):
+            arrow = {"color": NEUTRAL, "linewidth": 5 * ω, "alpha": min(1, 2 * ω), "shrinkB": 9}
+            arrow |= {"arrowstyle": "-|>", "connectionstyle": "arc3,rad=0.15"}
+            if i == j:
+                scene.annotate(str(i), positions[i], ha="center", va="center", weight="bold")
+            else:
+                scene.annotate("", positions[j], positions[i], arrowprops=arrow)
+        scene.set_title(name)
+        table(axis, weights[at].numpy(), "", "agent")
         axis.set_xlabel("attends to agent")
-    figure(fig, "Five numbered agents among landmarks, and three matrices of attention weights")
+    figure(fig, "Numbered agents, arrows as wide as their attention weights, and the weights")
 
 
 def show_influence(weights, influence, title):
@@ -203,13 +208,13 @@ def show_frames(frames, steps):
     figure(fig, "Frames of an episode: five agents and five landmarks in a square")
 
 
-def tracks(axis, positions, landmarks):
-    """Draw an episode of navigation from above: positions (T, N, 2), landmarks (L, 2)."""
+def tracks(axis, positions, landmarks, radii):
+    """Draw an episode from above: positions (T, N, 2), landmarks (L, 2), radii (N,) of agents."""
     for agent in range(positions.shape[1]):
         axis.plot(*positions[:, agent].T, color=REWARD, linestyle=("-", "--", "-.", ":")[agent % 4])
     axis.plot(*positions[0].T, "o", color="white", markeredgecolor=REWARD, markersize=5)
-    for place in positions[-1]:
-        axis.add_patch(plt.Circle(place, RADIUS, color=REWARD, alpha=0.4, linewidth=0))
+    for place, radius in zip(positions[-1], radii, strict=True):
+        axis.add_patch(plt.Circle(place, radius, color=REWARD, alpha=0.4, linewidth=0))
     axis.plot(*landmarks.T, "x", color=THRESHOLD, markersize=7)
     axis.set(aspect="equal", xlabel="x", ylabel="y", xlim=(-1.4, 1.4), ylim=(-1.4, 1.4))
 

@@ -92,6 +92,11 @@ class NavigationTask(ParticleTask):
         return NavigationVectorEnv(self, num_envs, seed, **options)
 
     @property
+    def radii(self) -> tuple[float, ...]:
+        """The agents' radii, (N,)."""
+        return (RADIUS,) * self.n_agents
+
+    @property
     def layout(self) -> tuple[int, tuple[int, int], tuple[int, int]]:
         """Numbers of an agent's own, then (rows, numbers in a row) of landmarks and of others."""
         own, mark, other = (4, 2, 2) if self.view == "paper" else (5, 3, 4)

@@ -60,6 +60,11 @@ class TreasureTask(ParticleTask):
         return self.n_collectors + self.n_deposits
 
     @property
+    def radii(self) -> tuple[float, ...]:
+        """The agents' radii, (N,)."""
+        return (RADII[0],) * self.n_collectors + (RADII[1],) * self.n_deposits
+
+    @property
     def layout(self) -> tuple[int, tuple[int, int], tuple[int, int]]:
         """Numbers of an agent's own, then (rows, numbers in a row) of treasures and of others."""
         D = self.n_deposits
@@ -86,8 +91,8 @@ class TreasureVectorEnv(NavigationVectorEnv):
         task, size = self.task, self.num_envs
         C, D = task.n_collectors, task.n_deposits
         body = torch.tensor([0] * C + [1] * D)
-        radius, mass = (torch.tensor(x, dtype=torch.float64)[body] for x in (RADII, MASSES))
-        self._radius = radius
+        radius = torch.tensor(task.radii, dtype=torch.float64)
+        mass = torch.tensor(MASSES, dtype=torch.float64)[body]
         others = self._others.view(task.n_agents, -1)
         self._reach = (radius[:, None] + radius[others])[:, :, None]
         self._inertia = (mass[others] / mass[:, None] ** 2)[:, :, None, None]
@@ -202,7 +207,7 @@ class TreasureVectorEnv(NavigationVectorEnv):
         shades = [(120, 120, 120) if h < 0 else colours[h % 4] for h in self._holding[:, 0]]
         banks = (colours[d % 4] for d in range(self.task.n_deposits))
         shades += [tuple(x // 2 for x in colour) for colour in banks]
-        agents = zip(self.positions[0], self._radius.tolist(), shades, strict=True)
+        agents = zip(self.positions[0], self.task.radii, shades, strict=True)
         kinds = (colours[k % 4] for k in self._kinds[:, 0])
         marks = [(x, TREASURE, k) for x, k in zip(self.landmarks[0], kinds, strict=True)]
         return [*marks, *agents]
