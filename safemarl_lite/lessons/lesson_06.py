@@ -168,7 +168,8 @@ def show_attention(maps, at, positions, landmarks):
             arrow = {"color": NEUTRAL, "linewidth": 5 * ω, "alpha": min(1, 2 * ω), "shrinkB": 9}
             arrow |= {"arrowstyle": "-|>", "connectionstyle": "arc3,rad=0.15"}
             if i == j:
-                scene.annotate(str(i), positions[i], ha="center", va="center", weight="bold")
+                at_name = {"xytext": (9, 9), "textcoords": "offset points", "weight": "bold"}
+                scene.annotate(str(i), positions[i], **at_name)
             else:
                 scene.annotate("", positions[j], positions[i], arrowprops=arrow)
         scene.set_title(name)
