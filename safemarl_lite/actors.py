@@ -9,20 +9,37 @@ import torch
 from torch import Tensor, nn
 
 from .critics import mlp
+from .entities import Entities, Layout
 from .equivariant import SwarmActor
 
 
 class Actor(nn.Module):
-    """Mean of a Gaussian policy, or logits, from the own view: (…, N, O) → (…, N, A)."""
+    """Mean of a Gaussian policy, or logits, from the own view: (…, N, O) → (…, N, A).
+
+    With a `layout` its first layer is `Entities`; numbers after the O of a view are not read.
+    """
 
     def __init__(
-        self, view_size: int, action_size: int, n_agents: int, hidden: int = 64, shared: bool = True
+        self,
+        view_size: int,
+        action_size: int,
+        n_agents: int,
+        hidden: int = 64,
+        shared: bool = True,
+        layout: Layout | None = None,
     ) -> None:
         super().__init__()
+        self.view_size, several = view_size, range(1 if shared else n_agents)
         sizes = [view_size, hidden, hidden, action_size]
-        self.nets = nn.ModuleList(mlp(sizes, gain=0.01) for _ in range(1 if shared else n_agents))
+        if layout:
+            self.nets = nn.ModuleList(
+                nn.Sequential(Entities(layout, hidden), mlp(sizes[-2:], gain=0.01)) for _ in several
+            )
+        else:
+            self.nets = nn.ModuleList(mlp(sizes, gain=0.01) for _ in several)
 
     def forward(self, observations: Tensor) -> Tensor:
+        observations = observations[..., : self.view_size]
         if len(self.nets) == 1:
             return self.nets[0](observations)
         return torch.stack([net(observations[..., i, :]) for i, net in enumerate(self.nets)], -2)
@@ -35,7 +52,8 @@ def actor_of(task, config) -> nn.Module:
             raise ValueError("one actor flies any swarm: shared_actor must be True, got False")
         return SwarmActor(task.n_neighbours, config.hidden_actor)
     sizes = task.view_size, task.action_size, task.n_agents
-    return Actor(*sizes, config.hidden_actor, config.shared_actor)
+    layout = task.layout if getattr(config, "network", "plain") == "entities" else None
+    return Actor(*sizes, config.hidden_actor, config.shared_actor, layout)
 
 
 class Policy:

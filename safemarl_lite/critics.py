@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from .entities import Entities, Layout
+
 
 def mlp(
     sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.Tanh, gain: float = 1.0
@@ -104,7 +106,7 @@ class AttentionCritic(nn.Module):
     and the output is f(s_i, x_i). The own action never enters, so that one output for each own
     action gives Q_i(o, a_{−i}, ·) for the counterfactual baseline. Without actions (A = 0) it is
     V_i(o_1 … o_N). Nothing depends on the number of the agents; permuting them permutes the
-    outputs; a lone agent has x_i = 0.
+    outputs; a lone agent has x_i = 0. With a `layout`, `Entities` of the view stand beside it.
     """
 
     def __init__(
@@ -114,13 +116,17 @@ class AttentionCritic(nn.Module):
         heads_out: int,
         hidden: int = 64,
         attention_heads: int = 4,
+        layout: Layout | None = None,
     ) -> None:
         super().__init__()
         if hidden % attention_heads:
             raise ValueError(f"hidden must be a multiple of attention_heads = {attention_heads}, "
                              f"got {hidden}")  # fmt: skip
         self.scale, self.attention_heads = Normaliser(view_size), attention_heads
-        self.action_size = action_size
+        self.action_size, self.entities = action_size, None
+        if layout:
+            self.entities = Entities(layout, hidden)
+            view_size += hidden
         self.own = nn.Sequential(nn.Linear(view_size, hidden), nn.LeakyReLU())
         self.pair = nn.Sequential(nn.Linear(view_size + action_size, hidden), nn.LeakyReLU())
         self.query, self.key, self.value = (nn.Linear(hidden, hidden, bias=False) for _ in range(3))
@@ -134,12 +140,15 @@ class AttentionCritic(nn.Module):
         if given != self.action_size:
             raise ValueError(f"this critic takes {self.action_size} action numbers, got {given}")
         o = self.scale(observations)
-        own = self.own(o)
-        pair = self.pair(o if actions is None else torch.cat([o, actions], -1))
-        n, d = o.shape[-2], own.shape[-1] // self.attention_heads
+        if self.entities:
+            o = torch.cat([self.entities(observations), o], -1)
+        pair = o if actions is None else torch.cat([o, actions], -1)
+        leading, n = o.shape[:-2], o.shape[-2]
+        o, pair = (x.reshape(-1, *x.shape[-2:]).transpose(0, 1).contiguous() for x in (o, pair))
+        own, pair, d = self.own(o), self.pair(pair), self.query.out_features // self.attention_heads
 
-        def split(x):  # (…, N, hidden) → (…, attention head, N, d)
-            return x.unflatten(-1, (self.attention_heads, d)).transpose(-2, -3)
+        def split(x):  # (N, B, hidden) → (B · attention heads, N, d), without a copy
+            return x.view(n, -1, d).transpose(0, 1)
 
         query, key = split(self.query(own)), split(self.key(pair))
         value = split(nn.functional.leaky_relu(self.value(pair)))
@@ -147,8 +156,9 @@ class AttentionCritic(nn.Module):
         score = (query @ key.transpose(-1, -2) / d**0.5).masked_fill(itself, -1e9)
         weights = (score - score.amax(-1, keepdim=True).detach()).exp().masked_fill(itself, 0.0)
         weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-30)  # a lone agent: none
-        others = (weights @ value).transpose(-2, -3).flatten(-2)
-        values = self.net(torch.cat([own, others], -1))
+        others = (weights @ value).transpose(0, 1).reshape(own.shape)
+        values = self.net(torch.cat([own, others], -1)).transpose(0, 1).reshape(*leading, n, -1)
+        weights = weights.view(*leading, self.attention_heads, n, n)
         return (values, weights) if return_weights else values
 
 

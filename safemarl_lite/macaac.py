@@ -59,6 +59,8 @@ class MACAACConfig:
     hidden_actor: Width = 64
     hidden_critic: Width = 64
     attention_heads: Count = 4
+    network: Literal["plain", "entities"] = "plain"  # how actors, and attention critics, read views
+    critic_clock: bool = False  # critics see the time left as well, which the paper's view lacks
     shared_actor: bool = True  # False: one actor per agent, the paper's θ_i
     multiplier_start: Amount = 0.0
     multiplier_rate: Amount = 0.02  # β
@@ -83,6 +85,11 @@ class MACAACConfig:
             raise ValueError("target_rate must be above 0, or no target ever moves; got 0")
         for name in SWITCHES if self.faithful else ():
             object.__setattr__(self, name, True)
+
+
+ON_TREASURE = MACAACConfig(  # four times the steps, twice the bodies: fewer episodes
+    num_envs=32, buffer_episodes=960, tighten=0.02
+)
 
 
 def q_targets(signals: Tensor, next_values: Tensor, goes_on: Tensor, discount: float) -> Tensor:
@@ -116,7 +123,7 @@ def own(q: Tensor, actions: Tensor) -> Tensor:
 class MACAAC(Learner):
     """The learner: `iterate()` runs one iteration → its log, a dict of floats.
 
-    `env` is a `NavigationVectorEnv` with discrete actions.
+    `env` is a vector environment with discrete actions.
     """
 
     PARTS = tuple("actor critic target actor_optimizer critic_optimizer multipliers replay".split())
@@ -132,7 +139,8 @@ class MACAAC(Learner):
         self.target = deepcopy(self.critic).requires_grad_(False)
         self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), eps=1e-5, fused=True)
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), eps=1e-5, fused=True)
-        self.replay = Replay(env, config.buffer_episodes // config.num_envs)
+        rounds = config.buffer_episodes // config.num_envs
+        self.replay = Replay(env, rounds, config.critic_clock)
         bound = config.algo != "maac"
         aims = aimed_at(task.thresholds, config.tighten * bound)
         rates = config.multiplier_rate, config.multiplier_start * bound
@@ -143,11 +151,12 @@ class MACAAC(Learner):
 
     def new_critic(self) -> AttentionCritic | JointCritic:
         task, hidden, heads = self.task, self.config.hidden_critic, 1 + len(self.task.thresholds)
-        sizes = task.view_size, task.action_size
+        sizes = task.view_size + self.config.critic_clock, task.action_size
         if not self.attends:
             return JointCritic(task.n_agents, *sizes, heads, hidden)
+        layout = task.layout if self.config.network == "entities" else None
         return AttentionCritic(
-            *sizes, heads * task.action_size, hidden, self.config.attention_heads
+            *sizes, heads * task.action_size, hidden, self.config.attention_heads, layout
         )
 
     @property

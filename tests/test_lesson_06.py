@@ -51,6 +51,31 @@ def test_the_result_is_a_pair(page):
     assert shares["trained"] > 0.5 and max(shares["random"], shares["no-op"]) < 0.2
 
 
+def test_a_script_can_keep_the_budget_at_a_price_far_below_any_learners_shortfall(page):
+    careless, careful = page["pilots"]["careless"], page["pilots"]["careful"]
+    assert careful[1] < 0.5 and careless[1] > 3
+    assert 0 < careful[0] - careless[0] < 1.5
+    best = min(mean(a, "cost") for a in LINES)
+    assert best > careful[0] + 6
+    unpriced = mean("mappo-lagrangian", "cost") - mean("mappo, λ = 0", "cost")
+    assert 0 < unpriced < careful[0] - careless[0]
+    assert page["off"]["trained"] > page["off"]["careful script"]
+    assert page["shares"]["trained"] < page["shares"]["careful script"]
+
+
+@pytest.mark.parametrize("algo", ["maac", "macaac"])
+def test_costs_still_fall_at_the_end(page, algo):
+    costs = np.median(page["curves"](algo, "cost"), 0)
+    assert costs[-8:].mean() < costs[-16:-8].mean() - 0.3
+
+
+def test_who_works_breaks_the_collectors_budget_and_who_drifts_does_not(page):
+    collectors, costs, budget = page["collectors"], page["costs"], page["hunt"].thresholds[0]
+    assert collectors["script"] > 1.5 * budget
+    assert max(collectors["random"], collectors["no-op"]) < budget / 4
+    assert costs["script"] < -80 and 20 < costs["no-op"] < costs["random"]
+
+
 def test_attention_is_not_explanation(page):
     assert all(share > 0 for share in page["explained"].values())
     start, signal, untrained = page["distances"].values()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from safemarl_lite.macaac import MACAACConfig
-from safemarl_lite.navigation import NavigationTask
+from safemarl_lite.navigation import NavigationTask, TreasureTask
 from safemarl_lite.navigation.task import RADIUS
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +87,7 @@ QUOTED = {
     "attention-25": given("25", "28"),
     "attention-32": given("29", "30"),
     "attention-34": {"1,000": lambda: RESULTS["macaac"][0]["episodes"]},
+    "pilots-text": {"25": lambda: TASK.action_size**2},
     "attention-39": {
         **{k: v for k, v in numbers_of_table().items() if k in printed_in_table()},
         "1,000": lambda: RESULTS["macaac"][0]["episodes"],
@@ -104,6 +105,7 @@ QUOTED = {
         "24.9": lambda: min(settled()),
         "27.4": lambda: max(settled()),
     },
+    "treasure": {"100": lambda: TreasureTask().horizon},
     "attention-67": given("26", "27"),
     "attention-73": given("28"),
     "attention-79": {
