@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from .critics import mlp
-from .entities import Entities, Layout
+from .entities import Layout, nearest_first
 from .equivariant import SwarmActor
 
 
 class Actor(nn.Module):
     """Mean of a Gaussian policy, or logits, from the own view: (…, N, O) → (…, N, A).
 
-    With a `layout` its first layer is `Entities`; numbers after the O of a view are not read.
+    With a `layout` it reads what `nearest_first` makes of a view; numbers after the O are not read.
     """
 
     def __init__(
@@ -29,17 +29,14 @@ class Actor(nn.Module):
         layout: Layout | None = None,
     ) -> None:
         super().__init__()
-        self.view_size, several = view_size, range(1 if shared else n_agents)
-        sizes = [view_size, hidden, hidden, action_size]
-        if layout:
-            self.nets = nn.ModuleList(
-                nn.Sequential(Entities(layout, hidden), mlp(sizes[-2:], gain=0.01)) for _ in several
-            )
-        else:
-            self.nets = nn.ModuleList(mlp(sizes, gain=0.01) for _ in several)
+        self.view_size, self.layout = view_size, layout
+        sizes = [view_size + (layout[1][0] if layout else 0), hidden, hidden, action_size]
+        self.nets = nn.ModuleList(mlp(sizes, gain=0.01) for _ in range(1 if shared else n_agents))
 
     def forward(self, observations: Tensor) -> Tensor:
         observations = observations[..., : self.view_size]
+        if self.layout:
+            observations = nearest_first(observations, self.layout)
         if len(self.nets) == 1:
             return self.nets[0](observations)
         return torch.stack([net(observations[..., i, :]) for i, net in enumerate(self.nets)], -2)
@@ -51,8 +48,10 @@ def actor_of(task, config) -> nn.Module:
         if not config.shared_actor:
             raise ValueError("one actor flies any swarm: shared_actor must be True, got False")
         return SwarmActor(task.n_neighbours, config.hidden_actor)
-    sizes = task.view_size, task.action_size, task.n_agents
     layout = task.layout if getattr(config, "network", "plain") == "entities" else None
+    if layout and task.n_agents == 1:
+        raise ValueError("network='entities' needs two agents or more, got one")
+    sizes = task.view_size, task.action_size, task.n_agents
     return Actor(*sizes, config.hidden_actor, config.shared_actor, layout)
 
 

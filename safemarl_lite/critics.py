@@ -14,8 +14,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from .entities import Entities, Layout
-
 
 def mlp(
     sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.Tanh, gain: float = 1.0
@@ -106,7 +104,7 @@ class AttentionCritic(nn.Module):
     and the output is f(s_i, x_i). The own action never enters, so that one output for each own
     action gives Q_i(o, a_{−i}, ·) for the counterfactual baseline. Without actions (A = 0) it is
     V_i(o_1 … o_N). Nothing depends on the number of the agents; permuting them permutes the
-    outputs; a lone agent has x_i = 0. With a `layout`, `Entities` of the view stand beside it.
+    outputs; a lone agent has x_i = 0.
     """
 
     def __init__(
@@ -116,17 +114,13 @@ class AttentionCritic(nn.Module):
         heads_out: int,
         hidden: int = 64,
         attention_heads: int = 4,
-        layout: Layout | None = None,
     ) -> None:
         super().__init__()
         if hidden % attention_heads:
             raise ValueError(f"hidden must be a multiple of attention_heads = {attention_heads}, "
                              f"got {hidden}")  # fmt: skip
         self.scale, self.attention_heads = Normaliser(view_size), attention_heads
-        self.action_size, self.entities = action_size, None
-        if layout:
-            self.entities = Entities(layout, hidden)
-            view_size += hidden
+        self.action_size = action_size
         self.own = nn.Sequential(nn.Linear(view_size, hidden), nn.LeakyReLU())
         self.pair = nn.Sequential(nn.Linear(view_size + action_size, hidden), nn.LeakyReLU())
         self.query, self.key, self.value = (nn.Linear(hidden, hidden, bias=False) for _ in range(3))
@@ -140,8 +134,6 @@ class AttentionCritic(nn.Module):
         if given != self.action_size:
             raise ValueError(f"this critic takes {self.action_size} action numbers, got {given}")
         o = self.scale(observations)
-        if self.entities:
-            o = torch.cat([self.entities(observations), o], -1)
         pair = o if actions is None else torch.cat([o, actions], -1)
         leading, n = o.shape[:-2], o.shape[-2]
         o, pair = (x.reshape(-1, *x.shape[-2:]).transpose(0, 1).contiguous() for x in (o, pair))
