@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from .critics import mlp
-from .entities import Layout, nearest_first
 from .equivariant import SwarmActor
+from .reading import Reading
 
 
 class Actor(nn.Module):
     """Mean of a Gaussian policy, or logits, from the own view: (…, N, O) → (…, N, A).
 
-    With a `layout` it reads what `nearest_first` makes of a view; numbers after the O are not read.
+    It reads the first O numbers of a view, as `reading` says.
     """
 
     def __init__(
@@ -26,17 +26,15 @@ class Actor(nn.Module):
         n_agents: int,
         hidden: int = 64,
         shared: bool = True,
-        layout: Layout | None = None,
+        reading: Reading | None = None,
     ) -> None:
         super().__init__()
-        self.view_size, self.layout = view_size, layout
-        sizes = [view_size + (layout[1][0] if layout else 0), hidden, hidden, action_size]
+        self.view_size, self.reading = view_size, reading or Reading()
+        sizes = [self.reading.size(view_size), hidden, hidden, action_size]
         self.nets = nn.ModuleList(mlp(sizes, gain=0.01) for _ in range(1 if shared else n_agents))
 
     def forward(self, observations: Tensor) -> Tensor:
-        observations = observations[..., : self.view_size]
-        if self.layout:
-            observations = nearest_first(observations, self.layout)
+        observations = self.reading(observations[..., : self.view_size])
         if len(self.nets) == 1:
             return self.nets[0](observations)
         return torch.stack([net(observations[..., i, :]) for i, net in enumerate(self.nets)], -2)
@@ -48,11 +46,16 @@ def actor_of(task, config) -> nn.Module:
         if not config.shared_actor:
             raise ValueError("one actor flies any swarm: shared_actor must be True, got False")
         return SwarmActor(task.n_neighbours, config.hidden_actor)
+    sizes = task.view_size, task.action_size, task.n_agents
+    return Actor(*sizes, config.hidden_actor, config.shared_actor, reading_of(task, config))
+
+
+def reading_of(task, config) -> Reading:
+    """How networks read the views of a task; as they are, unless the settings say more."""
     layout = task.layout if getattr(config, "network", "plain") == "entities" else None
     if layout and task.n_agents == 1:
         raise ValueError("network='entities' needs two agents or more, got one")
-    sizes = task.view_size, task.action_size, task.n_agents
-    return Actor(*sizes, config.hidden_actor, config.shared_actor, layout)
+    return Reading(layout, getattr(config, "zoom", 0.0))
 
 
 class Policy:

@@ -31,8 +31,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from .actors import reading_of
 from .critics import AttentionCritic, JointCritic
-from .entities import nearest_first
 from .lagrangian import Multipliers, aimed_at
 from .learner import Learner
 from .replay import Replay
@@ -60,7 +60,8 @@ class MACAACConfig:
     hidden_actor: Width = 64
     hidden_critic: Width = 64
     attention_heads: Count = 4
-    network: Literal["plain", "entities"] = "plain"  # entities: nearest first, `nearest_first`
+    network: Literal["plain", "entities"] = "plain"  # entities: nearest first, `reading.py`
+    zoom: Amount = 4.0  # networks read tanh(zoom · view) beside the view; 0: the view alone
     critic_clock: bool = False  # critics see the time left as well, which the paper's view lacks
     shared_actor: bool = True  # False: one actor per agent, the paper's θ_i
     multiplier_start: Amount = 0.0
@@ -152,19 +153,13 @@ class MACAAC(Learner):
 
     def new_critic(self) -> AttentionCritic | JointCritic:
         task, hidden, heads = self.task, self.config.hidden_critic, 1 + len(self.task.thresholds)
-        entities = self.config.network == "entities"
-        extra = self.config.critic_clock + (task.layout[1][0] if entities else 0)
-        sizes = task.view_size + extra, task.action_size
+        size = reading_of(task, self.config).size(task.view_size + self.config.critic_clock)
+        sizes = size, task.action_size
         if not self.attends:
             return JointCritic(task.n_agents, *sizes, heads, hidden)
         return AttentionCritic(
             *sizes, heads * task.action_size, hidden, self.config.attention_heads
         )
-
-    def read(self, views: Tensor) -> Tensor:
-        """What critics are given of views (…, N, O)."""
-        entities = self.config.network == "entities"
-        return nearest_first(views, self.task.layout) if entities else views
 
     @property
     def temperature(self) -> float:
@@ -185,7 +180,7 @@ class MACAAC(Learner):
         """Q of every own action, (B, N, 1 + m, A), given the others' actions (B, N)."""
         heads = len(self.unit), self.task.action_size
         actions = one_hot(actions, self.task.action_size).float()
-        q = critic(self.read(views), actions).unflatten(-1, heads)
+        q = critic(self.actor.reading(views), actions).unflatten(-1, heads)
         return q * self.unit[:, None]
 
     def joint(
@@ -196,7 +191,7 @@ class MACAAC(Learner):
         actions = one_hot(actions, self.task.action_size).float().expand(n, -1, -1, -1)
         if mine is not None:
             actions = torch.where(torch.eye(n)[:, None, :, None] > 0, mine, actions)
-        return critic(self.read(views), actions) * self.unit
+        return critic(self.actor.reading(views), actions) * self.unit
 
     def targets(self, signals: Tensor, stored: Tensor, last: Tensor, successors: Tensor) -> Tensor:
         """y (B, N, 1 + m) of a batch, from the target critic and the policy now."""
@@ -280,7 +275,7 @@ class MACAAC(Learner):
             λ = self.multipliers.values
             played = self.replay.play(lambda o, t: self.draw(self.actor(o)), λ)
         log = episode_means(played, self.task.discount)
-        self.critic.scale.update(self.read(self.replay.newest()))
+        self.critic.scale.update(self.actor.reading(self.replay.newest()))
         self.target.scale.load_state_dict(self.critic.scale.state_dict())
         learned = torch.stack([self.update() for _ in range(c.updates)]).mean(0).tolist()
         values, episodes = learned[1 + m : 2 + 2 * m], [log[f"cost_{j}"] for j in range(m)]

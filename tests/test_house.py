@@ -16,7 +16,7 @@ CORE = [path for path in FILES if "lessons" not in path.parts]
 TREES = {path: ast.parse(path.read_text()) for path in FILES}
 LEARNERS = {"mappo", "macaac", "as_printed"}
 THEORY = {"cmdp", "lagrangian", "critics", "settings", "actors", "step", "parallel"}
-THEORY |= {"equivariant", "entities", "halves", "statewise"}
+THEORY |= {"equivariant", "reading", "halves", "statewise"}
 
 
 def module(path):

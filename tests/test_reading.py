@@ -8,9 +8,9 @@ import torch
 
 from safemarl_lite import runs
 from safemarl_lite.actors import Actor, actor_of
-from safemarl_lite.entities import nearest_first
 from safemarl_lite.macaac import MACAACConfig
 from safemarl_lite.navigation import NavigationTask, TreasureTask
+from safemarl_lite.reading import Reading, nearest_first
 
 SMALL = {"iterations": 3, "num_envs": 4, "updates": 2, "batch": 16, "buffer_episodes": 8,
          "hidden_critic": 16, "hidden_actor": 16, "eval_every": 2, "eval_episodes": 4}  # fmt: skip
@@ -47,7 +47,7 @@ def test_the_order_of_a_list_is_not_seen_and_the_plain_network_sees_it(task):
     torch.manual_seed(0)
     views = views_of(task)
     sizes = task.view_size, 5, task.n_agents, 32, True
-    read, plain = Actor(*sizes, task.layout), Actor(*sizes)
+    read, plain = Actor(*sizes, Reading(task.layout)), Actor(*sizes)
     for which in (0, 1):
         other = exchanged(task, views, which)
         assert not torch.equal(other, views)
@@ -61,11 +61,14 @@ def test_it_is_the_views_own_numbers_in_the_order_of_loops(task):
     views = views_of(task)
     found = nearest_first(views, task.layout)
     own, (L, e), (J, f) = task.layout
-    assert found.shape == (6, task.n_agents, task.view_size + L)
+    assert found.shape == (6, task.n_agents, task.view_size + 2 * L)
     marks, others = (x.flatten(0, 1).tolist() for x in lists(task, views))
     for view, row, x, y in zip(views.flatten(0, 1).tolist(), found.flatten(0, 1).tolist(), marks,
                                others, strict=True):  # fmt: skip
-        rows = [[*a, min(np.hypot(a[0] - b[0], a[1] - b[1]) for b in y)] for a in x]
+        rows = []
+        for a in x:
+            away, rival = np.hypot(*a[:2]), min(np.hypot(a[0] - b[0], a[1] - b[1]) for b in y)
+            rows.append([*a, away, rival - away])
         right = view[:own]
         for things in (rows, y):
             for thing in sorted(things, key=lambda z: np.hypot(z[0], z[1])):
@@ -77,10 +80,25 @@ def test_it_finds_the_rivals_that_the_relational_view_hands_out():
     paper, relational = (NavigationTask(view=v) for v in ("paper", "relational"))
     views, hints = views_of(paper, 3, 40), views_of(relational, 3, 40)
     found = nearest_first(views, paper.layout)
+    marks = found[..., 4:24].unflatten(-1, (5, 4))  # way, distance, lead
     assert torch.allclose(found[..., :4], hints[..., :4])
-    assert torch.allclose(found[..., 4:19], hints[..., 5:20], atol=1e-6)  # landmarks with rivals
+    assert torch.allclose(
+        marks[..., :2], hints[..., 5:20].unflatten(-1, (5, 3))[..., :2], atol=1e-6
+    )
+    rivals = hints[..., 5:20].unflatten(-1, (5, 3))[..., 2]
+    assert torch.allclose(marks[..., 2] + marks[..., 3], rivals, atol=1e-6)
     to_others = hints[..., 20:].unflatten(-1, (4, 4))[..., :2].flatten(-2)
-    assert torch.allclose(found[..., 19:27], to_others, atol=1e-6)
+    assert torch.allclose(found[..., 24:32], to_others, atol=1e-6)
+
+
+def test_the_second_scale_is_steep_near_zero_and_flat_far_off():
+    x = torch.tensor([[0.0, 0.01, 0.5, -2.0]])
+    near = Reading(zoom=4.0)(x)
+    assert Reading().size(4) == 4 and Reading(zoom=4.0).size(4) == near.shape[1] == 8
+    assert torch.equal(near[:, :4], x) and torch.allclose(near[:, 4:], (4 * x).tanh())
+    assert torch.equal(Reading()(x), x)
+    both = Reading(TASKS[0].layout, 4.0)
+    assert both(views_of(TASKS[0])).shape[-1] == both.size(TASKS[0].view_size) == 2 * 40
 
 
 @pytest.mark.parametrize("algo", ["macaac", "maddpg-c", "maac"])
@@ -92,7 +110,7 @@ def test_a_stopped_run_with_entities_and_a_clock_goes_on_to_the_same_numbers(tmp
     runs.train(task, config, 3, folder=tmp_path / "parts", quiet=True, stop=2)
     parts = runs.train(task, config, 3, folder=tmp_path / "parts", quiet=True, resume=True)
     assert whole | {"seconds": 0} == parts | {"seconds": 0}
-    assert runs.load(tmp_path / "whole").actor.layout == task.layout
+    assert runs.load(tmp_path / "whole").actor.reading == Reading(task.layout, config.zoom)
 
 
 def learner(**settings):
