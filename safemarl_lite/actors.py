@@ -55,7 +55,7 @@ def reading_of(task, config) -> Reading:
     layout = task.layout if getattr(config, "network", "plain") == "entities" else None
     if layout and task.n_agents == 1:
         raise ValueError("network='entities' needs two agents or more, got one")
-    return Reading(layout, getattr(config, "zoom", 0.0))
+    return Reading(layout, getattr(config, "zoom", False))
 
 
 class Policy:

@@ -61,7 +61,7 @@ class MACAACConfig:
     hidden_critic: Width = 64
     attention_heads: Count = 4
     network: Literal["plain", "entities"] = "plain"  # entities: nearest first, `reading.py`
-    zoom: Amount = 4.0  # networks read tanh(zoom · view) beside the view; 0: the view alone
+    zoom: bool = True  # networks read views at three scales, `reading.py`
     critic_clock: bool = False  # critics see the time left as well, which the paper's view lacks
     shared_actor: bool = True  # False: one actor per agent, the paper's θ_i
     multiplier_start: Amount = 0.0

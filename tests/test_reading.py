@@ -61,14 +61,11 @@ def test_it_is_the_views_own_numbers_in_the_order_of_loops(task):
     views = views_of(task)
     found = nearest_first(views, task.layout)
     own, (L, e), (J, f) = task.layout
-    assert found.shape == (6, task.n_agents, task.view_size + 2 * L)
+    assert found.shape == (6, task.n_agents, task.view_size + L)
     marks, others = (x.flatten(0, 1).tolist() for x in lists(task, views))
     for view, row, x, y in zip(views.flatten(0, 1).tolist(), found.flatten(0, 1).tolist(), marks,
                                others, strict=True):  # fmt: skip
-        rows = []
-        for a in x:
-            away, rival = np.hypot(*a[:2]), min(np.hypot(a[0] - b[0], a[1] - b[1]) for b in y)
-            rows.append([*a, away, rival - away])
+        rows = [[*a, min(np.hypot(a[0] - b[0], a[1] - b[1]) for b in y)] for a in x]
         right = view[:own]
         for things in (rows, y):
             for thing in sorted(things, key=lambda z: np.hypot(z[0], z[1])):
@@ -80,25 +77,19 @@ def test_it_finds_the_rivals_that_the_relational_view_hands_out():
     paper, relational = (NavigationTask(view=v) for v in ("paper", "relational"))
     views, hints = views_of(paper, 3, 40), views_of(relational, 3, 40)
     found = nearest_first(views, paper.layout)
-    marks = found[..., 4:24].unflatten(-1, (5, 4))  # way, distance, lead
     assert torch.allclose(found[..., :4], hints[..., :4])
-    assert torch.allclose(
-        marks[..., :2], hints[..., 5:20].unflatten(-1, (5, 3))[..., :2], atol=1e-6
-    )
-    rivals = hints[..., 5:20].unflatten(-1, (5, 3))[..., 2]
-    assert torch.allclose(marks[..., 2] + marks[..., 3], rivals, atol=1e-6)
+    assert torch.allclose(found[..., 4:19], hints[..., 5:20], atol=1e-6)  # landmarks with rivals
     to_others = hints[..., 20:].unflatten(-1, (4, 4))[..., :2].flatten(-2)
-    assert torch.allclose(found[..., 24:32], to_others, atol=1e-6)
+    assert torch.allclose(found[..., 19:27], to_others, atol=1e-6)
 
 
-def test_the_second_scale_is_steep_near_zero_and_flat_far_off():
+def test_the_other_scales_are_steep_near_zero_and_flat_far_off():
     x = torch.tensor([[0.0, 0.01, 0.5, -2.0]])
-    near = Reading(zoom=4.0)(x)
-    assert Reading().size(4) == 4 and Reading(zoom=4.0).size(4) == near.shape[1] == 8
-    assert torch.equal(near[:, :4], x) and torch.allclose(near[:, 4:], (4 * x).tanh())
-    assert torch.equal(Reading()(x), x)
-    both = Reading(TASKS[0].layout, 4.0)
-    assert both(views_of(TASKS[0])).shape[-1] == both.size(TASKS[0].view_size) == 2 * 40
+    assert torch.equal(Reading()(x), x) and Reading().size(4) == 4
+    found = Reading(zoom=True)(x)
+    assert torch.allclose(found, torch.cat([x, (3 * x).tanh(), (12 * x).tanh()], -1))
+    both = Reading(TASKS[0].layout, True)
+    assert both(views_of(TASKS[0])).shape[-1] == both.size(TASKS[0].view_size) == 3 * 35
 
 
 @pytest.mark.parametrize("algo", ["macaac", "maddpg-c", "maac"])
