@@ -188,11 +188,7 @@ def show_influence(weights, influence, title):
 
 def show_ablation(ablation, budget):
     """Display cost, penalty and λ at the end of trainings with the authors' switches."""
-    columns = (
-        ("cost", "cost", REWARD),
-        ("penalty", "penalty", COST),
-        ("multiplier λ", "lambda", PRICE),
-    )
+    columns = ("cost", "cost", REWARD), ("penalty", "penalty", COST), ("λ", "lambda", PRICE)
     panels = {x: ([run[k] for run in ablation.values()], shade) for x, k, shade in columns}
     line = "penalty", budget, f"budget α = {budget:g}"
     names = [name.replace("_", " ") for name in ablation]

@@ -2,10 +2,11 @@
 
     python tests/benchmarks/lesson_06_runs.py [--runs runs/lesson_06] [--only maac …] [--seeds 0 1]
 
-Each is `train navigation` or `train treasure` with the settings that its name says; it goes to a
-folder of its own, so that a stopped series goes on. The certificate is of 1,000 episodes. What is
-there is then gathered: of every name whose runs are there, `figures/06_results.json` (its row of
-the table), `06_training.csv` (its curve) and `06_treasure.json`.
+Each is `train navigation` or `train treasure` with the settings that its name says, from the seeds
+that stand beside it; it goes to a folder of its own, so that a stopped series goes on. The
+certificate is of 1,000 episodes. What is there is then gathered: of every name whose runs are
+there, `figures/06_results.json` (its row of the table), `06_training.csv` (its curve) and
+`06_treasure.json`.
 """
 
 import argparse
@@ -25,15 +26,18 @@ from safemarl_lite.navigation import NavigationTask, TreasureTask
 FIGURES = Path(__file__).parents[2] / "figures"
 LEARNERS = "macaac", "maddpg-c", "maac"
 RELATIONAL, PAPER = NavigationTask(), NavigationTask(view="paper")
-ENTITIES = MACAACConfig(network="entities", critic_clock=True, batch=256)
-FORCES = NavigationTask(actions="continuous")
-TRAININGS = {  # name → task, config
-    **{algo: (RELATIONAL, MACAACConfig(algo=algo)) for algo in LEARNERS},
-    "mappo-lagrangian": (FORCES, ON_NAVIGATION),
-    "mappo, λ = 0": (FORCES, replace(ON_NAVIGATION, algo="mappo")),
-    "paper view": (PAPER, MACAACConfig()),
-    "paper view, entities": (PAPER, ENTITIES),
-    **{f"treasure, {x}": (TreasureTask(), replace(ON_TREASURE, algo=x)) for x in LEARNERS},
+FORCES, FIVE = NavigationTask(actions="continuous"), range(5)
+RAW = {"network": "entities", "critic_clock": True}
+TRAININGS = {  # name → task, config, seeds
+    **{algo: (RELATIONAL, MACAACConfig(algo=algo), FIVE) for algo in LEARNERS},
+    "mappo-lagrangian": (FORCES, ON_NAVIGATION, FIVE),
+    "mappo, λ = 0": (FORCES, replace(ON_NAVIGATION, algo="mappo"), range(1)),
+    "paper view, entities": (PAPER, MACAACConfig(**RAW), FIVE),
+    "paper view": (PAPER, MACAACConfig(critic_clock=True), range(2)),
+    "macaac, one scale": (RELATIONAL, MACAACConfig(zoom=False), range(2)),
+    "maac, one scale": (RELATIONAL, MACAACConfig(algo="maac", zoom=False), range(2)),
+    "colleague": (RELATIONAL, MACAACConfig(multiplier_rate=1e-5), range(3, 4)),
+    **{f"treasure, {x}": (TreasureTask(), replace(ON_TREASURE, algo=x), FIVE) for x in LEARNERS},
 }
 
 
@@ -67,16 +71,16 @@ def gather(folder):
     second = json.loads(treasure.read_text()) if treasure.exists() else {}
     with (FIGURES / "06_training.csv").open() as file:
         head, *rows = csv.reader(file)
-    for name, (_, config) in TRAININGS.items():
+    for name, (_, config, _) in TRAININGS.items():
         done = sorted(folder.glob(f"{name}-*/result.json"), key=lambda p: int(p.parent.name[-1]))
         if not done:
             continue
         results = [line(json.loads(path.read_text())) for path in done]
         if name.startswith("treasure"):
             second[name.removeprefix("treasure, ")] = results
-        else:
+        elif name != "colleague":
             table[name] = results
-        if name in LEARNERS:
+        if name in (*LEARNERS, "colleague"):
             rows = [row for row in rows if row[0] != name]
             for path in done:
                 seed = path.parent.name[-1]
@@ -92,12 +96,13 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=Path, default=Path("runs/lesson_06"))
     parser.add_argument("--only", nargs="*", choices=list(TRAININGS), default=list(TRAININGS))
-    parser.add_argument("--seeds", nargs="*", type=int, choices=range(5), default=range(5))
+    parser.add_argument("--seeds", nargs="*", type=int, choices=FIVE, default=FIVE)
     given = parser.parse_args()
     torch.set_num_threads(1)
     for name in given.only:
-        for seed in given.seeds:
-            folder, (task, config) = given.runs / f"{name}-{seed}", TRAININGS[name]
+        task, config, seeds = TRAININGS[name]
+        for seed in sorted({*seeds} & {*given.seeds}):
+            folder = given.runs / f"{name}-{seed}"
             resume = (folder / "config.json").exists()
             options = {"resume": resume, "quiet": True, "certificate": 1000}
             runs.train(task, config, seed, folder=folder, **options)
