@@ -16,6 +16,8 @@ LEARNERS = {  # key in the files → name, colour, line, mark
     "macaac": ("MACAAC", "#0072B2", "-", "o"),
     "maddpg-c": ("MADDPG-C", "#009E73", "--", "^"),
     "maac": ("MAAC, λ = 0", "#D55E00", "-.", "s"),
+    "macaac, one scale": ("MACAAC, one scale", "#56B4E9", "--", "o"),
+    "maac, one scale": ("MAAC, one scale", "#E69F00", ":", "s"),
     "mappo-lagrangian": ("MAPPO-Lagrangian", "#CC79A7", ":", "D"),
     "mappo, λ = 0": ("MAPPO, λ = 0", "#E69F00", ":", "v"),
     "script": ("straight script", "#332288", ":", "*"),
@@ -89,19 +91,17 @@ def show_training(curves, panels, levels=(), budget=None):
             axis.fill_between(
                 episodes, runs.min(0), runs.max(0), color=shade, alpha=0.2, linewidth=0
             )
-            at = episodes[-1], np.median(runs, 0)[-1]
             if name != "penalty" or algo == "maac":  # named beside it
-                axis.annotate(
-                    label, at, (3, 0), textcoords="offset points", color=shade, va="center"
-                )
+                end = 1.02 * episodes[-1], np.median(runs, 0)[-1]
+                axis.text(*end, label, color=shade, va="center")
         for label, level in levels if name == "cost" else ():
             axis.axhline(level, color=NEUTRAL, linestyle=":")
-            axis.annotate(label, (40, level), (0, 2), textcoords="offset points", ha="right")
+            axis.text(episodes[-1], level, label, ha="right", va="bottom")
         axis.set(xlabel="episodes (thousands)", ylabel={"lambda": "multiplier λ"}.get(name, name))
         axis.set_ylim(0, None)
         if name == "penalty":
             budget_line(axis, budget, "budget α")
-    figure(fig, "Medians and ranges of five trainings of each learner against episodes")
+    figure(fig, "Medians and ranges of trainings of each learner against episodes")
 
 
 def show_colleague(curves, budget):
@@ -109,7 +109,8 @@ def show_colleague(curves, budget):
     fig, axes = plt.subplots(1, 3, figsize=(11, 2.8))
     for axis, name, shade in zip(axes, ("cost", "penalty", "lambda"), (REWARD, COST, PRICE),
                                  strict=True):  # fmt: skip
-        for algo, k, line, color in (("macaac", 3, "--", NEUTRAL), ("colleague", 0, "-", shade)):
+        runs = ("macaac, one scale", 3, "--", NEUTRAL), ("colleague", 0, "-", shade)
+        for algo, k, line, color in runs:
             episodes = curves(algo, "episodes")[k] / 1000
             axis.plot(episodes, curves(algo, name)[k], color=color, linestyle=line)
         axis.set(xlabel="episodes (thousands)", ylabel={"lambda": "multiplier λ"}.get(name, name))
