@@ -109,7 +109,7 @@ def show_colleague(curves, budget):
     fig, axes = plt.subplots(1, 3, figsize=(11, 2.8))
     for axis, name, shade in zip(axes, ("cost", "penalty", "lambda"), (REWARD, COST, PRICE),
                                  strict=True):  # fmt: skip
-        runs = ("macaac, one scale", 3, "--", NEUTRAL), ("colleague", 0, "-", shade)
+        runs = ("macaac, one scale, long", 3, "--", NEUTRAL), ("colleague", 0, "-", shade)
         for algo, k, line, color in runs:
             episodes = curves(algo, "episodes")[k] / 1000
             axis.plot(episodes, curves(algo, name)[k], color=color, linestyle=line)

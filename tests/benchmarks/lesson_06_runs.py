@@ -28,17 +28,19 @@ LEARNERS = "macaac", "maddpg-c", "maac"
 RELATIONAL, PAPER = NavigationTask(), NavigationTask(view="paper")
 FORCES, FIVE = NavigationTask(actions="continuous"), range(5)
 RAW = {"network": "entities", "critic_clock": True}
-SLOW = {"zoom": False, "iterations": 312, "batch": 512, "buffer_episodes": 12_800,
+LONG = {"zoom": False, "iterations": 312, "batch": 512, "buffer_episodes": 12_800,
         "temperature_end": 0.01}  # fmt: skip
 TRAININGS = {  # name → task, config, seeds
     **{algo: (RELATIONAL, MACAACConfig(algo=algo), FIVE) for algo in LEARNERS},
-    **{f"{x}, one scale": (RELATIONAL, MACAACConfig(algo=x, **SLOW), FIVE) for x in LEARNERS},
+    "macaac, one scale": (RELATIONAL, MACAACConfig(zoom=False), range(2)),
+    "maac, one scale": (RELATIONAL, MACAACConfig(algo="maac", zoom=False), range(2)),
+    **{f"{x}, one scale, long": (RELATIONAL, MACAACConfig(algo=x, **LONG), FIVE) for x in LEARNERS},
     "mappo-lagrangian": (FORCES, ON_NAVIGATION, FIVE),
     "mappo, λ = 0": (FORCES, replace(ON_NAVIGATION, algo="mappo"), range(1)),
     "paper view, entities": (PAPER, MACAACConfig(**RAW), FIVE),
     "paper view": (PAPER, MACAACConfig(critic_clock=True), range(2)),
-    "paper view, one scale": (PAPER, MACAACConfig(**SLOW), range(2)),
-    "colleague": (RELATIONAL, MACAACConfig(multiplier_rate=1e-5, **SLOW), range(3, 4)),
+    "paper view, one scale, long": (PAPER, MACAACConfig(**LONG), range(2)),
+    "colleague": (RELATIONAL, MACAACConfig(multiplier_rate=1e-5, **LONG), range(3, 4)),
     **{f"treasure, {x}": (TreasureTask(), replace(ON_TREASURE, algo=x), FIVE) for x in LEARNERS},
 }
 
