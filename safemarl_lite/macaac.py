@@ -90,7 +90,7 @@ class MACAACConfig:
 
 
 ON_TREASURE = MACAACConfig(  # four times the steps, twice the bodies: fewer episodes
-    num_envs=32, buffer_episodes=960, tighten=0.02
+    iterations=96, num_envs=32, buffer_episodes=960, tighten=0.02, eval_every=24, eval_episodes=300
 )
 
 
