@@ -27,7 +27,7 @@ FIGURES = Path(__file__).parents[2] / "figures"
 LEARNERS = "macaac", "maddpg-c", "maac"
 RELATIONAL, PAPER = NavigationTask(), NavigationTask(view="paper")
 FORCES, FIVE = NavigationTask(actions="continuous"), range(5)
-RAW = {"network": "entities", "critic_clock": True}
+RAW = {"critic_clock": True, "iterations": 64}
 LONG = {"zoom": False, "iterations": 312, "batch": 512, "buffer_episodes": 12_800,
         "temperature_end": 0.01}  # fmt: skip
 TRAININGS = {  # name → task, config, seeds
@@ -37,8 +37,8 @@ TRAININGS = {  # name → task, config, seeds
     **{f"{x}, one scale, long": (RELATIONAL, MACAACConfig(algo=x, **LONG), FIVE) for x in LEARNERS},
     "mappo-lagrangian": (FORCES, ON_NAVIGATION, FIVE),
     "mappo, λ = 0": (FORCES, replace(ON_NAVIGATION, algo="mappo"), range(1)),
-    "paper view, entities": (PAPER, MACAACConfig(**RAW), FIVE),
-    "paper view": (PAPER, MACAACConfig(critic_clock=True), range(2)),
+    "paper view, entities": (PAPER, MACAACConfig(network="entities", **RAW), FIVE),
+    "paper view": (PAPER, MACAACConfig(**RAW), range(2)),
     "paper view, one scale, long": (PAPER, MACAACConfig(**LONG), range(2)),
     "colleague": (RELATIONAL, MACAACConfig(multiplier_rate=1e-5, **LONG), range(3, 4)),
     **{f"treasure, {x}": (TreasureTask(), replace(ON_TREASURE, algo=x), FIVE) for x in LEARNERS},
