@@ -103,6 +103,7 @@ QUOTED = {
     "scale": {
         "27.1": cost("maac, one scale, long"),
         "25.1": cost(LONG),
+        f"{cost('macaac')():.1f}": cost("macaac"),
         **given("312"),  # iterations: `LONG` in tests/benchmarks/lesson_06_runs.py
     },
     "views-text": {"59.3": cost("paper view, one scale, long")},
