@@ -4,8 +4,7 @@
     python tests/benchmarks/watched.py 06   # MACAAC, λ = 0, learned → figures/06_watched.json
 
 Default settings (of 06 the rows *one scale, long*), seed 0, without evaluations, which move no
-weight. About three minutes of a core
-for each training. What is in --runs is not trained again.
+weight. About three minutes of a core for each training. What is in --runs is not trained again.
 """
 
 import argparse
