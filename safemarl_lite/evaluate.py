@@ -36,12 +36,17 @@ def upper_bound(costs: np.ndarray, cap: float, level: float = LEVEL) -> float:
     """
     costs = np.asarray(costs, float)
     if costs.ndim != 1 or len(costs) < 2 or not ((costs >= 0) & (costs < np.inf)).all():
-        raise ValueError(f"a bound needs two or more finite costs ≥ 0, got {costs}")
+        raise ValueError(f"a bound needs two or more finite costs ≥ 0, got {_listed(costs)}")
     hit, half = costs[costs > 0], 1 - (1 - level) / 2
     most = max(cap, costs.max())
     if len(hit) >= ENOUGH:
         most = min(most, skewed_mean_bound(hit, half))
     return float(clopper_pearson(len(hit), len(costs), half) * most)
+
+
+def _listed(costs):
+    """An array in one line: its shape, and its least and largest number."""
+    return f"shape {costs.shape}" + (f", {costs.min()} to {costs.max()}" if costs.size else "")
 
 
 def skewed_mean_bound(x: np.ndarray, level: float) -> float:
@@ -66,7 +71,8 @@ def bernstein_bound(costs: np.ndarray, cap: float, level: float = LEVEL) -> floa
     """
     costs = np.asarray(costs, float)
     if costs.ndim != 1 or len(costs) < 2 or not ((costs >= 0) & (costs <= cap)).all():
-        raise ValueError(f"the bound needs two or more costs in [0, {cap:g}], got {costs}")
+        given = _listed(costs)
+        raise ValueError(f"the bound needs two or more costs in [0, {cap:g}], got {given}")
     n, doubt = len(costs), np.log(2 / (1 - level))
     spread = np.sqrt(2 * costs.var(ddof=1) * doubt / n)
     return float(costs.mean() + spread + 7 * cap * doubt / (3 * (n - 1)))

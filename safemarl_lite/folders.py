@@ -71,6 +71,8 @@ def read_checkpoint(folder: str | Path, name: str = "best.pt") -> Any:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a run folder, made if need be, for this process alone; the end of it lets go."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is no folder")
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise RunError(f"{folder} cannot be written to")

@@ -25,27 +25,28 @@ def _practice(task, num_envs, seed):
 class Pair:
     """The first half, a `learner`, and through it the second, which does whatever it does.
 
-    `learner_type(env, config, seed, half)` in both; each has half of `config.num_envs`. A type
-    without `HALVES` stays whole. `seeds`: of worlds and of learning. `workers`: 1, the second is a
-    thread; 2, a process of its own. To be used in `with`.
+    `learner_type(env, config, seed, half)` in both; each has half of `config.num_envs`. An odd
+    number stays whole (a mean of unequal halves is not that of all), and so does a type without
+    `HALVES`. `seeds`: of worlds and of learning. `workers`: 1, the second is a thread; 2, a process
+    of its own. To be used in `with`.
     """
 
     def __init__(
         self, learner_type: type, task, config, seeds: list[SeedSequence], workers: int = 1
     ) -> None:
         self.pipe, self.task = None, task
-        second = config.num_envs // 2 * learner_type.HALVES
-        if not second:
+        half, odd = divmod(config.num_envs, 2)
+        if odd or not learner_type.HALVES:
             self.env = _practice(task, config.num_envs, seeds[0])
             self.learner = learner_type(self.env, config, seeds[1])
             return
         here, there = zip(*(seed.spawn(2) for seed in seeds), strict=True)
-        self.env = _practice(task, config.num_envs - second, here[0])
+        self.env = _practice(task, half, here[0])
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.learner = learner_type(self.env, config, here[1], Half(self.pipe))
         make = context.Process if workers > 1 else Thread
-        given = theirs, workers > 1, learner_type, task, config, second, there
+        given = theirs, workers > 1, learner_type, task, config, half, there
         self.worker = make(target=_follow, args=given, daemon=True)
         self.worker.start()
         if workers > 1:

@@ -3,6 +3,7 @@
 Notebooks: `02_swarm_environment`, `06_attention_actor_critic`.
 """
 
+from difflib import get_close_matches
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -54,7 +55,11 @@ class Batch:
         return batch_space(batch_space(self.agent_action_space, len(self.agents)), self.num_envs)
 
     def _given(self, options):
-        """The checked options of `reset`, name by name; others mean nothing (PettingZoo's rule)."""
+        """The checked options of `reset`, name by name; others mean nothing (PettingZoo's rule),
+        unless they look like one of these."""
+        for name in set(options or {}) - set(self.DRAWN):
+            if meant := get_close_matches(name, self.DRAWN, 1, 0.85):
+                raise ValueError(f"reset has no option {name!r}; {meant[0]!r} was meant?")
         for name in set(self.DRAWN) & set(options or {}):
             value, shape = np.asarray(options[name], float), getattr(self, name).shape
             if value.shape != shape or not np.isfinite(value).all():

@@ -271,4 +271,5 @@ def _restore(pair, state, folder):
         return best, rows
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise RunError(f"{folder}/last.pt cannot be resumed: {reason[:80]}") from None
+        reason = f"it has no {reason}" if isinstance(error, KeyError) else reason[:80]
+        raise RunError(f"{folder}/last.pt cannot be resumed: {reason}") from None

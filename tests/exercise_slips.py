@@ -313,4 +313,16 @@ SLIPS = {
         ("wanted ** (1 / N)", "1 - (1 - wanted) ** (1 / N)", "not of the other"),
         ("1 / N", "1 / (N - 1)", "largest error"),
     ],
+    "7.5": [
+        ("(visits * prices)", "prices", "weigh λ(s') by μ(s')"),
+        ("(visits * prices) @ M / visits", "prices", "the state alone"),
+        (" @ M / visits", " @ (M - np.eye(len(M))) / visits", "k ≤ t"),
+        (" @ M / visits", " @ np.linalg.inv(np.eye(len(M)) - discount**2 * step) / visits",
+         "counts twice"),
+        (" @ M / visits", " @ M", "divide by μ(s)"),
+        ("(visits * prices)", "(start * prices)", "the first step only"),
+        ("(visits * prices) @ M", "M @ (visits * prices)", "turned round"),
+        ("(visits * prices) @ M / visits", "M @ prices", "still to come"),
+        ("discount * step", "0.9 * step", "largest error"),
+    ],
 }  # fmt: skip

@@ -29,10 +29,12 @@ def release(book):
 
 
 def source_of(lesson="01", short=True):
-    """An assignment's source; short: without the cells that no exercise needs."""
+    """An assignment's source; short: its first code cell and its exercises alone."""
     found = assignment.graded(cells(lesson))
     if short:
-        needed = {"setup"} | {found[e.at - k]["id"] for e in OWN for k in (0, 1)}
+        first = next(cell["id"] for cell in found if cell["cell_type"] == "code")
+        own = [e for e in EXERCISES.values() if e.number[0] == lesson[1]]
+        needed = {first} | {found[e.at - k]["id"] for e in own for k in (0, 1)}
         found = [cell for cell in found if cell["id"] in needed]
         found[0]["source"] = found[0]["source"].replace("%matplotlib inline\n", "")
     kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}

@@ -1,8 +1,10 @@
 """The live pictures in a real browser: exact where the lesson is exact, grabbed in every way.
 
 Each scene of the executed notebooks is opened from its own HTML, with the network off, and driven
-by mouse, keyboard and touch; what its script computes is held against the Python modules. Runs
-where Chromium is installed, and says so where it is not (`pytest -m "not browser"` leaves it out).
+by mouse, keyboard and touch; what its script computes is held against the Python modules; then in
+JupyterLab, in exported pages and on the site. Runs where Chromium is installed, and says so where
+it is not (`pytest -m "not browser"` leaves it out). With `-s` it prints what was grabbed in each
+picture and how fast that answered.
 """
 
 import json
@@ -19,6 +21,7 @@ from html import unescape
 from pathlib import Path
 from shutil import which
 
+import matplotlib
 import numpy as np
 import pytest
 
@@ -49,6 +52,16 @@ def live_scenes():
 
 
 LIVE = live_scenes()
+RATES = {}  # still → frames a second while it was dragged or played
+
+
+@pytest.fixture(scope="module", autouse=True)
+def table_of_rates():
+    """At the end, what was measured."""
+    yield
+    for name, (grabbed, a_second) in sorted(RATES.items()):
+        kilobytes = len(LIVE[name].encode()) / 1e3
+        print(f"{name:16} {grabbed:18} {a_second:3.0f} frames a second  {kilobytes:4.0f} kB")
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +89,7 @@ def opened(chromium, tmp_path):
         host = tmp_path / "page.html"
         quoted = document.replace("&", "&amp;").replace('"', "&quot;")
         host.write_text(
-            '<meta name="viewport" content="width=device-width">'
+            '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
             '<body data-jp-theme-light="true" style="margin:0">'
             '<div><img alt="a still"></div>'
             f'<div><iframe srcdoc="{quoted}" style="width:100%;border:0"></iframe></div></body>'
@@ -202,7 +215,7 @@ def test_orbit_and_eigenvalues_are_the_lesson_s(opened):
 
 
 def test_a_flight_counts_the_costs_that_were_recorded(opened):
-    for name in ("00_flight", "02_flight", "05_flight"):
+    for name in TURNED:
         data = json.loads(re.search(r'id="data">(.*?)</script>', LIVE[name])[1])["data"]
         _, frame = opened(LIVE[name])
         counted = frame.evaluate("scene.costs(0)")[1:]
@@ -252,10 +265,10 @@ COUNT = """() => {
 }"""
 
 
-def rate(frame, name):
+def rate(frame, name, grabbed):
     """Frames a second since COUNT ran; at least 20, or the drag does not feel like one."""
     a_second = 1000 * frame.evaluate("counted / (performance.now() - began)")
-    print(f"\n{name}: {a_second:.0f} frames a second")
+    RATES[name] = grabbed, a_second
     assert a_second >= 20
 
 
@@ -280,7 +293,7 @@ def test_it_is_grabbed_with_the_mouse_and_answers_while_dragging(opened, name):
         page.mouse.move(x + 3 * k, y - 2 * k)
         page.wait_for_timeout(16)
         halfway = halfway or (k == 15 and frame.evaluate("scene.state()"))
-    rate(frame, name)
+    rate(frame, name, label)
     page.mouse.up()
     after = frame.evaluate("scene.state()")
     assert halfway[key] != before[key] and after[key] != halfway[key]
@@ -326,7 +339,10 @@ def test_it_is_moved_by_a_finger(opened, name):
     assert page.evaluate("document.documentElement.scrollWidth") <= 400  # nothing is cut off
 
 
-@pytest.mark.parametrize("name", ["00_flight", "02_flight", "05_flight"])
+TURNED = ["00_flight", "02_flight", "05_three", "05_flight", "07_flight"]
+
+
+@pytest.mark.parametrize("name", TURNED)
 def test_a_flight_turns_and_plays(opened, name):
     page, frame = opened(LIVE[name])
     canvas = frame.locator("canvas").first
@@ -338,7 +354,7 @@ def test_a_flight_turns_and_plays(opened, name):
         page.mouse.move(box["x"] + 300 + 4 * k, box["y"] + 200 + k)
         page.wait_for_timeout(16)
     page.mouse.up()
-    rate(frame, name)
+    rate(frame, name, "the flight itself")
     turned = frame.evaluate("scene.state()")
     assert turned["yaw"] != before["yaw"] and turned["pitch"] > before["pitch"]
     canvas.focus()
@@ -370,7 +386,7 @@ def test_a_silenced_agent_is_not_attended_to(opened, name, one):
     frame.evaluate(COUNT)
     frame.get_by_role("button", name="Play").click()
     frame.wait_for_timeout(700)
-    rate(frame, name)
+    rate(frame, name, f"{one}s, silenced")
     assert frame.evaluate("scene.state().at") != after["at"]
 
 
@@ -462,9 +478,7 @@ def test_committed_pages_hold_the_scripts_as_they_are():
 
 def test_every_live_picture_has_its_still():
     named = {name for name in LIVE if (player.STILLS / f"{name}.png").exists()}
-    assert {"00_flight", "01_front", "01_dual", "02_feasible", "02_flight", "03_attention",
-            "04_phase", "04_multiplier", "05_training", "05_flight", "06_training",
-            "06_attention"} <= named  # fmt: skip
+    assert {*GRABBED, *TURNED, "03_attention", "06_attention"} <= named
 
 
 @pytest.fixture(scope="module")
@@ -500,6 +514,7 @@ def lab(tmp_path_factory):
         (home / name).symlink_to(ROOT / name)
     env = os.environ | {"JUPYTER_CONFIG_DIR": str(home / "config"), "PYTHONPATH": str(ROOT)}
     env |= {"JUPYTER_DATA_DIR": str(home / "data"), "HOME": str(home), "OMP_NUM_THREADS": "1"}
+    env |= {"MPLCONFIGDIR": matplotlib.get_configdir()}  # fonts that were found once
     jupyter, token = Path(sys.executable).with_name("jupyter"), secrets.token_hex(8)
     signed = [home / "trusted.ipynb", *(home / "notebooks").glob("*.ipynb")]
     subprocess.run([jupyter, "trust", *signed], env=env, check=True, capture_output=True)
@@ -559,12 +574,15 @@ def alive(page, name):
 
 def drag(page, frame, label):
     """Pull a handle by 60 px to the right → the state before and after."""
-    frame.page.wait_for_timeout(300)
+    grip, box = frame.get_by_role("slider", name=label, exact=True), None
+    grip.scroll_into_view_if_needed()
+    while box != (box := grip.bounding_box()):  # the page around it may still be moving
+        page.wait_for_timeout(300)
     before = frame.evaluate("scene.state()")
-    box = frame.get_by_role("slider", name=label, exact=True).bounding_box()
-    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    x, y = box["x"] + 20, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
     page.mouse.down()
-    page.mouse.move(box["x"] + 80, box["y"] - 10, steps=6)
+    page.mouse.move(x + 60, y - 30, steps=6)
     page.mouse.up()
     return before, frame.evaluate("scene.state()")
 
@@ -642,11 +660,14 @@ def test_in_jupyterlab_a_training_is_driven(chromium, lab):
 
 
 IN_LAB = {  # lesson → what is grabbed there
+    "00_start_here": ("00_flight", "time"),
     "01_constrained_mdp": ("01_front", "budget τ"),
     "02_swarm_environment": ("02_feasible", "goal radius"),
+    "03_centralized_critics": ("03_attention", "frame"),
     "04_cost_advantage_and_lagrangian": ("04_multiplier", "price λ"),
     "05_training_mappo_lagrangian": ("05_training", "iteration"),
     "06_attention_actor_critic": ("06_training", "iteration"),
+    "07_scaling_and_guarantees": ("07_flight", "time"),
 }
 
 
@@ -668,13 +689,62 @@ def test_lesson_00_runs_in_jupyterlab(chromium, lab):
     page = at_home(chromium, lab("notebooks/00_start_here"))
     run_all(page)
     page.get_by_text("price λ* [").wait_for(timeout=240_000)
-    assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    loud = page.locator("[data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts()
+    assert not loud
     page.locator(".jp-WindowedPanel-outer").first.evaluate("panel => panel.scrollTo(0, 0)")
     frame = alive(page, "00_flight")
     frame.evaluate("scene.at(0)")
     frame.get_by_role("button", name="Play").click()
     frame.wait_for_function("scene.state().at > 2")
     page.context.close()
+
+
+def exported(path, **options):
+    """A notebook as nbconvert writes it → HTML."""
+    exporter = pytest.importorskip("nbconvert").HTMLExporter(**options)
+    return exporter.from_filename(str(path))[0]
+
+
+@pytest.mark.parametrize("lesson", IN_LAB)
+def test_exported_to_html_it_is_grabbed_without_a_network(chromium, tmp_path, lesson):
+    name, label = IN_LAB[lesson]
+    (tmp_path / "page.html").write_text(exported(ROOT / "notebooks" / f"{lesson}.ipynb"))
+    context, errors = chromium.new_context(viewport={"width": 1200, "height": 900}), []
+    context.route(re.compile("^https?:"), lambda route: route.abort())
+    context.set_offline(True)
+    page = context.new_page()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((tmp_path / "page.html").as_uri(), wait_until="domcontentloaded")
+    there = page.locator(f"iframe[data-still='{name}']")
+    there.scroll_into_view_if_needed(timeout=60_000)
+    frame = there.element_handle().content_frame()
+    frame.wait_for_function("window.scene")
+    if frame.get_by_role("button", name="Pause").count():
+        frame.get_by_role("button", name="Pause").click()
+    before, after = drag(page, frame, label)
+    assert before != after
+    assert not [error for error in errors if "MathJax" not in error and "require" not in error]
+    page.screenshot(path=SHOTS / f"html_{name}.png")
+    context.close()
+
+
+def test_where_no_script_runs_a_still_stands_and_no_bare_name(chromium, tmp_path):
+    """As GitHub shows notebooks: scripts and frames are taken out of the outputs."""
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    for path in sorted((ROOT / "notebooks").glob("0*.ipynb")):
+        whole = exported(path, sanitize_html=True)
+        (tmp_path / "page.html").write_text(re.sub(r"(?s)<script.*?</script>", "", whole))
+        page.goto((tmp_path / "page.html").as_uri(), wait_until="domcontentloaded")
+        assert page.locator("iframe").count() == 0
+        live = [name for name in LIVE if name[:2] == path.stem[:2]]
+        stills = page.locator(".jp-OutputArea-output img")
+        assert stills.count() >= len(live)
+        assert all(stills.nth(k).is_visible() for k in range(stills.count()))
+        said = "\n".join(page.locator(".jp-OutputArea-output").all_inner_texts())
+        bare = re.search(r"\(live: | at 0x|^Figure\(|Cockpit|\w+Panel\(|VBox\(", said)
+        assert not bare, (path.stem, bare)
+    context.close()
 
 
 def test_the_site_needs_no_network(chromium, tmp_path):
@@ -689,6 +759,7 @@ def test_the_site_needs_no_network(chromium, tmp_path):
     page.on("pageerror", lambda error: asked.append(str(error)))
     page.goto((tmp_path / "index.html").as_uri())
     page.get_by_role("link", name="01 constrained mdp").click()
+    page.wait_for_load_state()
     assert page.locator("math").count() > 100 and page.locator("merror").count() == 0
     text = page.locator("main").inner_text()
     assert "$" not in text and "\\tau" not in text and "\\lambda" not in text

@@ -17,7 +17,7 @@ from safemarl_lite.pair import Pair
 from safemarl_lite.step import episode_means, first_episodes
 from safemarl_lite.swarm import SwarmTask, SwarmVectorEnv
 
-SMALL = MAPPOConfig(iterations=3, num_envs=5, eval_every=2, eval_episodes=4, hold=0, minibatches=2)
+SMALL = MAPPOConfig(iterations=3, num_envs=6, eval_every=2, eval_episodes=4, hold=0, minibatches=2)
 TASK = SwarmTask(horizon=30, start_spacing=2.2, start_jitter=0.05)  # soon too close
 
 
@@ -91,9 +91,20 @@ def test_one_process_or_two_stopped_or_not_the_numbers_are_the_same(tmp_path):
     assert one == two
     result = runs.certify(tmp_path / "one", 4)
     assert result["discounted_cost"]["mean"] == runs.json.loads(two)["discounted_cost"]["mean"]
-    alone = MAPPO(SwarmVectorEnv(TASK, 5, 0), config, np.random.SeedSequence(0))
+    alone = MAPPO(SwarmVectorEnv(TASK, 6, 0), config, np.random.SeedSequence(0))
     assert alone.half is WHOLE
     alone.env.close()
+
+
+@pytest.mark.parametrize("num_envs, halves", [(1, 1), (3, 1), (4, 2), (7, 1)])
+def test_an_odd_number_of_swarms_is_learned_whole(num_envs, halves):
+    """Of 3, halves of 2 and 1 would make 16 and 15 minibatches, and wait for each other."""
+    torch.set_num_threads(1)
+    config = replace(SMALL, num_envs=num_envs, epochs=1, minibatches=16)
+    task = replace(TASK, horizon=100)
+    with Pair(MAPPO, task, config, np.random.SeedSequence(0).spawn(2)) as pair:
+        log = pair.iterate()
+        assert pair.env.num_envs * halves == num_envs and np.isfinite(list(log.values())).all()
 
 
 def test_a_killed_worker_gives_one_line_and_a_folder_that_goes_on(tmp_path, monkeypatch):

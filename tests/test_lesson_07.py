@@ -85,6 +85,30 @@ def test_exercises_2_and_3_are_what_the_learner_does():
     assert target(λ, G, 0.1, 0.5).tolist() == pytest.approx([0, 2])
 
 
+def test_the_carried_price_is_that_of_theorem_3_and_of_the_learner_s_flights():
+    """Exercise 7.5: `statewise.carried` of the multipliers μλ, and the mean of `carry` over flights
+    that end with probability 1 − γ a step, so that a visit at step t weighs γ^t."""
+    (mean_carried,) = functions("7.5", solution("7.5"))
+    assert mean_carried(np.array([[0, 1.0], [0, 1]]), np.array([1.0, 0]), np.array([0, 1.0]), 0.5)[
+        1
+    ] == pytest.approx(2)  # as the page says
+    γ, policy, λ = COURIER.discount, np.full((2, 2), 0.5), np.array([0.3, 1.1])
+    step = cmdp.policy_matrix(COURIER, policy)
+    found = mean_carried(step, COURIER.start, λ, γ)
+    visits = cmdp.evaluate(COURIER, policy).occupancy.sum(1)
+    assert statewise.carried(COURIER, policy, visits * λ) == pytest.approx(found)
+    rng, E, T = np.random.default_rng(0), 20_000, 60
+    states = np.zeros((T, E), int)
+    states[0] = rng.random(E) < COURIER.start[1]
+    for t in range(1, T):
+        states[t] = rng.random(E) < step[states[t - 1], 1]
+    alive = np.arange(T)[:, None] < rng.geometric(1 - γ, E)
+    prices = torch.tensor(λ[states])[..., None, None]
+    carried = carry(prices, torch.zeros(T, E, dtype=torch.bool))[..., 0, 0].numpy()
+    for s in (0, 1):
+        assert carried[(states == s) & alive].mean() == pytest.approx(found[s], rel=0.03)
+
+
 def test_a_crowd_is_cleaner_than_independent_drones_of_its_own_would_be():
     """Answer (c) of section 6, by its band, and what it says of independent drones."""
     drawn = json.loads((ROOT / "figures/any_swarm.json").read_text())["drawn"]

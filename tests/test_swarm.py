@@ -337,13 +337,14 @@ def test_bad_actions_are_refused():
     [
         ({"positions": [1.0, 2, 3]}, r"positions must be finite, shape \(1, 5, 3\)"),
         ({"positions": np.full((5, 3), np.nan)}, "positions must be finite"),
+        ({"obstacle": np.zeros((3, 3))}, "no option 'obstacle'; 'obstacles' was meant"),
     ],
 )
 def test_bad_options_are_refused(options, message):
     env = SwarmEnv()
     with pytest.raises(ValueError, match=message):
         env.reset(options=options)
-    _, infos = env.reset(seed=0)
+    _, infos = env.reset(seed=0, options={"options": 1})  # PettingZoo's own tests give this
     assert infos["drone_0"] is not infos["drone_1"]
     env.close()
 

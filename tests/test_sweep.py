@@ -123,7 +123,8 @@ def test_ray_starts_a_killed_worker_again(tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed here")
     if not shutil.which("unshare") or subprocess.run([*ALONE, "true"]).returncode:
         pytest.skip("no network namespace can be made here, and Ray would listen to the network")
-    env = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
+    env = os.environ | quiet | {"RAY_worker_niceness": "0"}  # 15 starves on a busy machine
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests"), env.get("PYTHONPATH", "")])
     words = [*ALONE, sys.executable, "-c", RAY, str(tmp_path)]
     done = subprocess.run(words, env=env, cwd=ROOT, capture_output=True, text=True, timeout=600)

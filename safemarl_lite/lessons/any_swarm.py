@@ -8,6 +8,7 @@ from scipy import stats
 
 from ..evaluate import rollout
 from ..swarm.tasks import AWAY
+from . import scenes
 from .lesson_02 import sphere
 from .lesson_05 import drawn_task
 from .style import COST, NEUTRAL, PRICE, REWARD, figure
@@ -89,13 +90,22 @@ def show_moments(policy, seed, moments=(0.15, 0.5, 0.8)):
         base = np.multiply(goal.start, (1, 1, 0))
         bar = np.array([base, base + 10 * way / np.linalg.norm(way)])
         axis.plot(*bar.T, color=NEUTRAL)
-        axis.text(*bar.mean(0), "10 m on the ground", fontsize=9, va="top", ha="center")
+        axis.text(*bar.mean(0) - [0, 0, 1], "10 m on the ground", fontsize=9, va="top", ha="center")
         axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(0, high[2]))
         axis.set_box_aspect((*(high - low)[:2], high[2]), zoom=1.1)
         axis.view_init(elev=18, azim=np.degrees(np.arctan2(way[1], way[0])) - 90)
         axis.set_title(f"after {step * task.dt:.0f} s", y=0.97)
         axis.set_axis_off()
     figure(fig, f"{task.n_drones} drones fly past moving orange spheres into a green ball")
+
+
+def flown(policy, seed, title=""):
+    """A flight of a drawn task whose obstacles move → the data of the live picture."""
+    task = replace(policy.task, moving=1.0)
+    with task.vector_env(1, seed, autoreset=False) as env:
+        one = rollout(policy.act, env, record=True) | {"drift": env.drift[0]}
+        drawn = {"target": env.targets[0, 0], "goal_radius": float(env.goal_radius[0, 0])}
+    return scenes.flight(task, {title: one}) | drawn
 
 
 def show_rows(before, after):

@@ -8,6 +8,7 @@ import PIL.Image
 
 from .. import navigation, swarm
 from ..evaluate import rollout
+from ..swarm import camera
 from ..swarm.task import formation, least_goal_radius
 from .exercise import Slip, ask, exercise, expect
 from .style import COST, NEUTRAL, PRICE, REWARD, figure, show_bars
@@ -72,7 +73,7 @@ def frame_figure(frame, size=(8, 5.3)):
 
 def show_scene(env):
     """Display what the camera of an environment sees now."""
-    fig = frame_figure(env.render())
+    fig = frame_figure(camera.picture(env.batch, 800, 530))
     figure(fig, "Five blue drones at the left, three orange spheres, green rings at the right")
 
 
@@ -139,6 +140,8 @@ def show_colleague(task, pilot, flights=200, seed=1):
         look = {"color": shade, "histtype": "step", "linestyle": line}
         axes[0].hist(task.dt * end, np.arange(4, 10.5, 0.25), **look)
         axes[1].hist(away.ravel(), np.arange(0, 13.5, 0.25), **look)
+        name = "theirs" if shade == COST else "ours"
+        axes[0].annotate(name, (np.median(task.dt * end) + 0.5, 62), color=shade)
     axes[0].set(xlabel="duration of a flight (s)", ylabel="flights")
     axes[1].set(xlabel="distance to the target at the end (m)", ylabel="drones")
     axes[1].axvline(task.goal_radius, color=PRICE, linewidth=1)

@@ -162,7 +162,7 @@ def show_dependence(change):
 
 def show_attention(maps, at, positions, landmarks):
     """Display three critics' attention in one frame: on the scene, and below it as numbers."""
-    fig, axes = plt.subplots(2, len(maps), figsize=(11, 6.6))
+    fig, axes = plt.subplots(2, len(maps), figsize=(10.5, 6.3))
     for (scene, axis), (name, weights) in zip(axes.T, maps.items(), strict=True):
         tracks(scene, positions[None], landmarks, [RADIUS] * len(positions))
         for (i, j), ω in np.ndenumerate(weights[at].numpy()):

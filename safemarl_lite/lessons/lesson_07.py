@@ -59,8 +59,8 @@ def draw_feasible(task, best, expected):
     left.contourf(p, p, (worst <= τ).T, [0.5, 1.5], colors=[PRICE], alpha=0.35)
     left.contour(p, p, mean.T, [τ], colors=[COST], linestyles="--")
     left.contour(p, p, J.T, 8, colors=[NEUTRAL], linewidths=0.6)
-    name_at_curve(left, 0.02, 0.63, "V^c(s) ≤ τ\nin both", "#00563f")
-    name_at_curve(left, 0.15, 0.9, "J_c = τ", COST)
+    name_at_curve(left, 0.02, 0.02, "$V^c(s) ≤ τ$\nin both", "#00563f")
+    name_at_curve(left, 0.14, 0.85, "$J_c = τ$", COST)
     left.set(xlabel="flies out: π(1|base)", ylabel="works: π(1|field)", ylim=(0, 1.04))
     kept, bins = worst <= τ, np.linspace(0, 1, 41)
     inside = [J[kept & (abs(mean - b) < 0.0125)] for b in bins]
@@ -71,7 +71,7 @@ def draw_feasible(task, best, expected):
     name_at_curve(right, best.exact.J_c[0] - 0.3, best.exact.J_r + 0.06, "best, every state", "k")
     name_at_curve(right, expected[0] - 0.35, expected[1] + 0.02, "best, in expectation", COST)
     left.plot(*best.policy[:, 1], "o", color=PRICE, markeredgecolor="black")
-    right.set(xlabel="discounted cost J_c", ylabel="discounted reward J_r", ylim=(0, 2.1))
+    right.set(xlabel="discounted cost $J_c$", ylabel="discounted reward $J_r$", ylim=(0, 2.1))
     style.figure(fig, "The policies that keep the budget in both states are a region with a bent "
                       "edge; its best reward is far below that in expectation")  # fmt: skip
 
@@ -86,8 +86,8 @@ def draw_prices(rows, best, threshold):
     axes[0].axhline(best, color=THRESHOLD, linestyle="--", linewidth=1)
     name_at_curve(axes[0], 0.85 * len(path), best, "optimum", THRESHOLD)
     style.budget_line(axes[1], threshold)
-    axes[0].set(xlabel="step", ylabel="discounted reward J_r", ylim=(0.3, 1.6))
-    axes[1].set(xlabel="step", ylabel="largest V^c(s)", ylim=(0.7, 2.5))
+    axes[0].set(xlabel="step", ylabel="discounted reward $J_r$", ylim=(0.3, 1.6))
+    axes[1].set(xlabel="step", ylabel="largest $V^c(s)$", ylim=(0.7, 2.5))
     style.figure(fig, "Reward and largest cost to come of trainings, a colour each")
 
 
@@ -102,7 +102,7 @@ def draw_states(table):
             for seed, row in zip(table["seeds"], table[key], strict=True)]  # fmt: skip
     names, colors, rows = zip(*runs, strict=True)
     panels = {"visited states above τ, %": [100 * row["above"] for row in rows]}
-    panels["V^c of the worst start"] = [row["worst start"] for row in rows]
+    panels["$V^c$ of the worst start"] = [row["worst start"] for row in rows]
     panels["flights with a violation, %"] = [100 * row["violating flights"] for row in rows]
     panels["return"] = [row["return"] for row in rows]
     about = "Visited states above the budget, worst start, violating flights and return, run by run"
@@ -111,11 +111,12 @@ def draw_states(table):
 
 def draw_scene(found, reach):
     """Maps over a level of the scene: V^c as one drone is moved there, and its λ(o)."""
-    panels = {"V^c(s), scalar λ": ("scalar", "Oranges", 4.0)}
-    panels["V^c(s), λ(o)"] = "statewise", "Oranges", 4.0
+    panels = {"$V^c(s)$, scalar λ": ("scalar", "Oranges", 4.0)}
+    panels["$V^c(s)$, λ(o)"] = "statewise", "Oranges", 4.0
     panels["λ(o) of that drone"] = "price", "Greens", None
     fig, axes = plt.subplots(1, 3, figsize=(11, 3.8), sharey=True)
-    x, y, (own, *others) = found["x"], found["y"], found["positions"]
+    x, y, others = found["x"], found["y"], [*found["positions"]]
+    own = others.pop(found["moved"])
     for axis, (title, (key, shade, top)) in zip(axes, panels.items(), strict=True):
         extent = (x[0], x[-1], y[0], y[-1])
         image = axis.imshow(found[key], origin="lower", cmap=shade, vmin=0, vmax=top, extent=extent)
@@ -256,3 +257,25 @@ def check_each_drone(rng, each_drone):
         "The N-th root of the clean share, not of the other.": 1 - (1 - wanted) ** (1 / N),
     }
     expect(ask(each_drone, wanted, N), wanted ** (1 / N), slips)
+
+
+@exercise("7.5")
+def check_mean_carried(rng, mean_carried):
+    """P_π (S,S), ρ (S,), λ (S,), γ → the mean over the visits to s of Σ_{k≤t} λ(s_k), (S,)."""
+    S, γ = int(rng.integers(4, 8)), rng.uniform(0.6, 0.9)
+    step, start = rng.dirichlet(np.ones(S), S), rng.dirichlet(np.ones(S))
+    λ, I = rng.uniform(0.5, 2, S), np.eye(S)
+    M = np.linalg.inv(I - γ * step)
+    twice, visits = np.linalg.inv(I - γ**2 * step), start @ M
+    paid = visits * λ
+    slips = {
+        "A state is charged as often as it is visited: weigh λ(s') by μ(s').": λ @ M / visits,
+        "That is λ(s) at the state alone: add what came before.": λ,
+        "The step's own λ is missing: k ≤ t.": paid @ (M - I) / visits,
+        "The discount counts twice: γ^k γ^{t−k} is γ^t, and none is left.": paid @ twice / visits,
+        "A mean over the visits to s: divide by μ(s).": paid @ M,
+        "That charges the first step only: sum over all k ≤ t.": (start * λ) @ M / visits,
+        "M is turned round: M(s', s) are the visits to s of a flight from s'.": M @ paid / visits,
+        "That is what is still to come; a price is for what came before.": M @ λ,
+    }
+    expect(ask(mean_carried, step, start, λ, γ), paid @ M / visits, slips)

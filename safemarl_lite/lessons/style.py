@@ -15,6 +15,7 @@ from IPython.display import display
 REWARD, COST, PRICE, THRESHOLD = "#0072B2", "#D55E00", "#009E73", "#000000"
 CONSTRAINTS = ("#D55E00", "#CC79A7", "#E69F00")  # one for each constraint
 NEUTRAL, PAPER = "#7F7F7F", "#F1F3F5"  # a page of their own: light, and no glare in the dark
+BEHIND = {"facecolor": PAPER, "alpha": 0.8, "linewidth": 0, "pad": 1}  # a text that lines cross
 CORRECTED, PRINTED, OTHER = "#332288", "#CC6677", "#999933"  # runs that are compared
 
 
@@ -41,7 +42,7 @@ def picture(fig, dpi):
     """A figure as an image of few colours, so that twice as many dots take no more bytes."""
     fig.savefig(drawn := BytesIO(), format="png", dpi=dpi, bbox_inches="tight")
     plt.close(fig)
-    return PIL.Image.open(drawn).convert("RGB").quantize(96)
+    return PIL.Image.open(drawn).convert("RGB").quantize(256)
 
 
 def png(image):
@@ -69,7 +70,7 @@ def budget_line(axis, threshold, label="budget τ"):
         textcoords="offset points",
         ha="right",
         fontsize=9,
-        bbox={"facecolor": PAPER, "alpha": 0.8, "linewidth": 0, "pad": 1},
+        bbox=BEHIND,
     )
 
 
@@ -84,7 +85,8 @@ def show_bars(names, panels, alt, budget=None):
     for axis, (label, (values, shade)) in zip(axes[0], panels.items(), strict=True):
         axis.barh(names, values, color=shade)
         for row, value in enumerate(values):
-            axis.annotate(f" {value:.3g}", (value, row), va="center", fontsize=9)
+            text, side = f" {value:.3g} ".replace("-", "−"), "right" if value < 0 else "left"
+            axis.annotate(text, (value, row), ha=side, va="center", fontsize=9, bbox=BEHIND)
         axis.set(xlabel=label, xlim=(1.3 * min(0, *values), 1.25 * max(values)))
         if budget and budget[0] == label:
             axis.axvline(budget[1], color=THRESHOLD, linestyle=":")

@@ -14,6 +14,7 @@ from .task import SwarmTask
 BLUE, DARK = (0.0, 0.45, 0.7, 1.0), (0.15, 0.15, 0.15, 1.0)
 SHADOW = (0.8, 0.8, 0.78, 1.0)
 ORANGE, GREEN, GREY = (0.84, 0.37, 0.0, 1.0), (0.0, 0.62, 0.45, 1.0), (0.93, 0.93, 0.9, 1.0)
+SKY = np.uint8((241, 243, 245))  # no glare on a dark page
 
 
 def looks(task: SwarmTask, client: int) -> dict[str, Any]:
@@ -50,11 +51,22 @@ def looks(task: SwarmTask, client: int) -> dict[str, Any]:
     shadows = [bullet.createMultiBody(0, -1, x, physicsClientId=client) for x in shadows]
     return {
         "drone": drone,
-        "obstacle": shape(ball, ORANGE, radius=task.obstacle_radius),
+        "obstacle": shape(bullet.GEOM_MESH, ORANGE, **round_ball(task.obstacle_radius)),
         "ground": ground,
         "dots": dots,
         "shadows": shadows,
     }
+
+
+def round_ball(radius: float, n: int = 24) -> dict[str, list]:
+    """A sphere's mesh of 2n × n faces; Bullet's own has twelve corners."""
+    turn, tilt = np.meshgrid(np.linspace(0, 2 * np.pi, 2 * n + 1), np.linspace(0, np.pi, n + 1))
+    points = np.stack([np.cos(turn) * np.sin(tilt), np.sin(turn) * np.sin(tilt), np.cos(tilt)], -1)
+    at = np.arange(points[..., 0].size).reshape(turn.shape)
+    a, b, c, d = at[:-1, :-1], at[1:, :-1], at[:-1, 1:], at[1:, 1:]
+    faces = np.stack([a, b, c, c, b, d], -1).ravel().tolist()
+    points = points.reshape(-1, 3)
+    return {"vertices": (radius * points).tolist(), "indices": faces, "normals": points.tolist()}
 
 
 def rings() -> list[tuple[float, float, float]]:
@@ -87,4 +99,6 @@ def picture(swarm, width: int = 480, height: int = 320) -> np.ndarray:
     lens = bullet.computeProjectionMatrixFOV(41, width / height, 0.1, 10 * size)
     light = {"shadow": 0, "lightDirection": [-6, 4, 20], "renderer": bullet.ER_TINY_RENDERER}
     shot = bullet.getCameraImage(2 * width, 2 * height, seen, lens, physicsClientId=client, **light)
-    return np.reshape(shot[2], (height, 2, width, 2, 4))[..., :3].mean((1, 3)).astype(np.uint8)
+    colours, bodies = (np.reshape(part, (2 * height, 2 * width, -1)) for part in (shot[2], shot[4]))
+    drawn = np.where(bodies < 0, SKY, colours[..., :3])
+    return drawn.reshape(height, 2, width, 2, 3).mean((1, 3)).astype(np.uint8)

@@ -40,12 +40,13 @@ def nearby(positions: np.ndarray, k: int, reach: float) -> np.ndarray:
     last = min(k, n - 1)
     trees, count = [cKDTree(swarm) for swarm in positions], last + 2
     while True:
-        count = min(2 * count, n)
+        count = min(count, n)
         found = [tree.query(tree.data, count) for tree in trees]
         far, who = (np.stack(x) for x in zip(*found, strict=True))
         needed = (far <= np.maximum(far[..., [last]], reach) + 1e-6).sum(-1).max()
         if needed < count or count == n:  # or there may be more of them
             return np.sort(who[..., :needed], -1)
+        count *= 2
 
 
 def of_others(rows: np.ndarray, who: np.ndarray) -> np.ndarray:
@@ -67,17 +68,6 @@ def relations(
     ways = np.concatenate([x - positions[:, :, None] for x in points], 2)
     far, home = lengths(ways), places - positions
     return Relations(who, ways[:, :, :-1], far[..., :-1], far[..., -1], home, lengths(home))
-
-
-def over_all(near: np.ndarray, who: np.ndarray) -> np.ndarray:
-    """Σ over all N drones of what is 0 of all but `who`, (E, N, n) each → (E, N).
-
-    Added in the order of the drones, zeros too: rounded as if all had been compared.
-    """
-    if near.dtype != bool and who.shape[1] > who.shape[2]:
-        some, near = near, np.zeros((*who.shape[:2], who.shape[1]))
-        np.put_along_axis(near, who, some, -1)
-    return near.sum(-1)
 
 
 def nearest(rows: np.ndarray, clearance: np.ndarray, k: int) -> np.ndarray:

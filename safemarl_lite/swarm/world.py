@@ -25,7 +25,7 @@ from . import camera
 from .attitude import attitude_loop
 from .engine import bullet
 from .task import GRAVITY, SwarmTask, near
-from .view import Relations, nearby, over_all, relations, view
+from .view import Relations, nearby, relations, view
 
 GAP = 100.0  # m, at least, between neighbouring swarms of one Bullet world
 LEVEL, ORIGIN = (0, 0, 0, 1), (0, 0, 0)
@@ -236,7 +236,7 @@ class SwarmVectorEnv(Batch):
         who, alike = self.seen.who, self.task.n_drones - self.seen.who.shape[-1]
         margin = margin if np.ndim(margin) == 0 else margin[alike:]  # K as in `seen`
         close, n = near(self.seen.gaps, limits[alike:], margin), who.shape[-1]
-        drones = over_all(close[..., :n], who) - 1.0  # a drone is no neighbour of itself
+        drones = close[..., :n].sum(-1) - 1.0  # a drone is no neighbour of itself
         obstacles = close[..., n:].sum(-1)
         if len(self.task.thresholds) == 1:
             return (drones + obstacles)[..., None]

@@ -1,13 +1,14 @@
-"""Whole pages and a hundred mutilated ones through nbgrader's own commands: who earns what.
+"""Pages and a hundred mutilated ones through nbgrader's own commands: who earns what.
 
     PYTHONPATH=. python tests/benchmarks/grading.py 01 04          # or no number: every lesson
+    PYTHONPATH=. python tests/benchmarks/grading.py --short        # exercises and imports alone
     PYTHONPATH=. python tests/benchmarks/grading.py --mutilated 100
 
 Each page: `assignment`, `generate_assignment`, `autograde` of a blank submission, one with all
-solutions, one with about half of the points solved and the rest wrong, one wrong everywhere.
-Mutilated: the submissions of `tests/submissions.py` on lesson 01's exercises, ten at a time, after
-every trick, a dying kernel and a torn file. It takes the time of running each page four times.
-The table goes to `figures/grading.json`.
+solutions, one with about half of the points solved and the rest wrong, one wrong everywhere. It
+takes the time of running each page four times; `--short` leaves the cells out that are no
+exercise's. Mutilated: the submissions of `tests/submissions.py` on lesson 01's exercises, ten at a
+time, after every trick, a dying kernel and a torn file. The table goes to `figures/grading.json`.
 """
 
 import argparse
@@ -47,9 +48,12 @@ def half_of(own):
     return min(some, key=lambda x: abs(2 * sum(e.minutes for e in x) - sum(e.minutes for e in own)))
 
 
-def whole(lesson, course):
+def whole(lesson, course, short=False):
     """Points of the four submissions of a page, and what they should be."""
     main(["assignment", lesson, "--out", str(course)])
+    if short:
+        page = course / f"source/lesson_{lesson}" / PAGES[lesson].name
+        page.write_text(json.dumps(source_of(lesson)))
     out, began = handed_out(course, lesson), time.perf_counter()
     own = [e for e in EXERCISES.values() if e.number[0] == lesson[1]]
     half, every = half_of(own), [e.number for e in own]
@@ -63,16 +67,19 @@ def whole(lesson, course):
     points = {"full": sum(e.minutes for e in own), "half": sum(e.minutes for e in half)}
     right = found == {"blank": 0, "wrong": 0} | points
     seconds = round(time.perf_counter() - began)
-    return {"exercises": len(own), **found, "as expected": right, "seconds": seconds}
+    points = sum(e.minutes for e in own)
+    row = {"page": "short" if short else "whole", "exercises": len(own), "points": points}
+    return {**row, **found, "as expected": right, "seconds": seconds}
 
 
-def mutilations(count, course):
+def mutilations(count, course, row, keep):
     """What happened to mutilated pages: graded or not, points, and points that nobody had solved
-    (none may be), all of lesson 01's exercises."""
+    (none may be), all of lesson 01's exercises. It goes on with `row`; `keep` writes it."""
     main(["assignment", "01", "--out", str(course)])
     (course / "source/lesson_01" / PAGES["01"].name).write_text(json.dumps(source_of()))
     out = handed_out(course)
-    row = dict.fromkeys(("pages", "not graded", "points", "points solved", "points unearned"), 0)
+    names = "special", "pages", "not graded", "points", "points solved", "points unearned"
+    row = row or dict.fromkeys(names, 0)
 
     def grade(books):  # name → page, numbers that are solved
         found = earned(course, {name: book for name, (book, _) in books.items()})
@@ -84,13 +91,15 @@ def mutilations(count, course):
             row["points solved"] += sum(POINTS[number] for number in solved)
             row["points unearned"] += sum(x for k, x in points.items() if k not in solved)
         print(row, flush=True)
-        return found
 
-    grade(special(out))
-    for first in range(0, count, 10):
+    if not row["special"]:
+        grade(books := special(out))
+        row["special"] = len(books)
+        keep(row)
+    for first in range(row["pages"] - row["special"], count, 10):
         seeds = range(first, min(first + 10, count))
         grade({f"s{seed}": mutilated(seed)[:2] for seed in seeds})
-    return row
+        keep(row)
 
 
 def special(out):
@@ -110,18 +119,23 @@ def special(out):
 def run():
     look = argparse.ArgumentParser()
     look.add_argument("lessons", nargs="*", default=[])
+    look.add_argument("--short", action="store_true")
     look.add_argument("--mutilated", type=int, default=0)
     given = look.parse_args()
     table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
     for lesson in given.lessons or ([] if given.mutilated else PAGES):
         with tempfile.TemporaryDirectory() as course:
-            table[lesson] = whole(lesson, Path(course))
+            table[lesson] = whole(lesson, Path(course), given.short)
         print(lesson, table[lesson], flush=True)
         TABLE.write_text(json.dumps(dict(sorted(table.items())), indent=1) + "\n")
+
+    def keep(row):
+        table["mutilated"] = row
+        TABLE.write_text(json.dumps(dict(sorted(table.items())), indent=1) + "\n")
+
     if given.mutilated:
         with tempfile.TemporaryDirectory() as course:
-            table["mutilated"] = mutilations(given.mutilated, Path(course))
-        TABLE.write_text(json.dumps(dict(sorted(table.items())), indent=1) + "\n")
+            mutilations(given.mutilated, Path(course), table.get("mutilated"), keep)
 
 
 if __name__ == "__main__":

@@ -370,7 +370,7 @@ LISTED = [
         "((action - old) ** 2 - (action - mean) ** 2)",
         "((action - mean) ** 2 - (action - old) ** 2)",
         "tests/test_trust_runs.py",
-        "ratio",
+        "the_ratio",
     ),
     (
         "mappo 208 σ for σ²",
@@ -378,7 +378,7 @@ LISTED = [
         ".sum(-1) / (2 * std**2)\n                regression",
         ".sum(-1) / (2 * std)\n                regression",
         "tests/test_trust_runs.py",
-        "ratio",
+        "the_ratio",
     ),
     (
         "mappo 212 clip 50",
@@ -506,7 +506,7 @@ LISTED = [
         ">= rank(best, *by)",
         "> rank(best, *by)",
         "tests/test_trust_runs.py",
-        "held_out",
+        "without_a_price",
     ),
     (
         "lagrangian gae range",

@@ -5,12 +5,15 @@
     PYTHONPATH=. python tests/benchmarks/mutations.py run --seed 1 --count 150
     PYTHONPATH=. python tests/benchmarks/mutations.py run --again       # survivors only, new tests
     PYTHONPATH=. python tests/benchmarks/mutations.py listed            # those of an inspection
+    PYTHONPATH=. python tests/benchmarks/mutations.py control           # no mutation: all pass
 
 `map` runs the tests once (about ten minutes) with coverage's contexts. `run` draws mutants of
 the core's modules, spread over them by their lines, and tries each in a copy of the repository, in
-a fork that has the libraries loaded: first the fastest of the tests that run the mutated line. A
-mutant that outlasts its tests by far is killed too. Comparisons of types, of strings in messages
-and annotations are no mutants. The table goes to `figures/mutations.json`.
+a fork that has the libraries loaded: first the fastest of the tests that run the mutated line.
+Without a map: the tests of its module, by their words (`NEAR`), the fast files first, as far as
+60 s of CPU reach; what they have not killed by then counts as alive. A test that hangs (30 s of
+CPU) is failed. `control` runs all tests that killed, without a mutation. Comparisons of types, of
+strings in messages and annotations are no mutants. The table goes to `figures/mutations.json`.
 """
 
 import argparse
@@ -37,7 +40,8 @@ MAP = Path(tempfile.gettempdir()) / "mutations.map.json"
 TABLE = ROOT / "figures/mutations.json"
 SKIP = ("test_browser", "test_house", "test_interface", "test_quoted", "test_notebooks",
         "test_assignment", "test_exercises")  # fmt: skip
-SECONDS = 120  # of CPU for the tests of one mutant: on a busy machine the clock says more
+SECONDS = 120  # of CPU for one mutant: on a busy machine the clock says more
+ONE, ALL = 30, 60  # of CPU for one test; after which no further test begins
 RUN = "trust_runs or trust_folders or halves or goes_on or checkpoint or load_flies or separate or "
 NEAR = {  # where there is no map: the tests of a module, as words for pytest's -k
     "cmdp": "test_cmdp or negative or best_response or subgradient or policy_matrix",
@@ -194,6 +198,25 @@ def changed(path, text):
     )
 
 
+class Limits:
+    """A pytest plugin: a test that hangs fails, and a mutant gets so many seconds of CPU."""
+
+    def pytest_runtest_setup(self, item):
+        def stop(*_):
+            raise TimeoutError(f"longer than {ONE} s of CPU")
+
+        signal.signal(signal.SIGPROF, stop)
+        signal.setitimer(signal.ITIMER_PROF, ONE)
+
+    def pytest_runtest_teardown(self, item):
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        if time.process_time() - self.began > ALL:
+            item.session.shouldstop = "no further test"
+
+    def pytest_sessionstart(self, session):
+        self.began = time.process_time()
+
+
 def trial(path, text, tests):
     """In a fork that has the libraries: the mutated module and the tests → killer, or None."""
     target, began = WORK / path, time.perf_counter()
@@ -212,7 +235,8 @@ def trial(path, text, tests):
                 import pytest
 
                 plain = ["-q", "-x", "-p", "no:cacheprovider", "-o", "addopts="]
-                code = int(pytest.main([*plain, "--rootdir", str(WORK), *tests]))
+                words = [*plain, "--rootdir", str(WORK), *tests]
+                code = int(pytest.main(words, plugins=[Limits()]))
         except BaseException as error:
             code = 99
             out.write(f"ERROR {error!r}")
@@ -235,7 +259,11 @@ def trial(path, text, tests):
         code, _, words = said.decode(errors="replace").partition("\n")
         failed = re.findall(r"(?m)^(?:FAILED|ERROR) (\S+)", words)
         killer = (
-            None if code in ("0", "5") else failed[0].split("::")[-1] if failed else f"code {code}"
+            None
+            if code in ("0", "2", "5") and not failed
+            else failed[0].split("::")[-1]
+            if failed
+            else f"code {code}"
         )
     return killer, round(time.perf_counter() - began, 1)
 
@@ -245,7 +273,9 @@ def load_libraries():
                  "pytest", "hypothesis.extra.numpy", "gymnasium", "pettingzoo.test", "pybullet",
                  "matplotlib.pyplot", "tyro", "tqdm.auto", "torch.utils.tensorboard"):  # fmt: skip
         __import__(name)
-    sys.modules["torch"].set_num_threads(1)
+    torch = sys.modules["torch"]
+    torch.set_num_threads(1)
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # loads what a first optimiser loads
 
 
 def copy_repository():
@@ -256,6 +286,7 @@ def copy_repository():
             (WORK / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, WORK / name)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(WORK), os.environ.get("PYTHONPATH", "")])
     load_libraries()
 
 
@@ -270,15 +301,21 @@ def listed(given):
     from listed_mutations import LISTED
 
     copy_repository()
+    table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
+    known = {row["change"]: row for row in table.get("listed", {}).get("mutants", [])}
     rows = []
     for name, file, old, new, tests, words in LISTED:
         path = f"safemarl_lite/{file}"
+        if known.get(name, {}).get("killed by") and not given.again:
+            rows.append(known[name])
+            continue
         text = (ROOT / path).read_text()
         assert old in text, f"{file} no longer holds {old!r}"
         killer, seconds = trial(path, text.replace(old, new, 1), [tests, "-k", words])
         rows.append({"file": path, "change": name, "killed by": killer})
         print(f"{killer or 'ALIVE'} | {name} | {seconds} s", flush=True)
         keep("listed", None, rows)
+    keep("listed", None, rows)
 
 
 def near(path):
@@ -302,13 +339,15 @@ def near(path):
 def run(given):
     known = json.loads(MAP.read_text()) if MAP.exists() else None
     copy_repository()
-    rows = json.loads(TABLE.read_text())["drawn"]["mutants"] if given.again else []
+    table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
+    rows = table.get("drawn", {}).get("mutants", [])
+    tried = {(r["file"], r["change"]) for r in rows}
     alive = {(r["file"], r["change"]) for r in rows if not r["killed by"]}
     for path, line, operator, text in sample(given.count, given.seed):
         before, after = (ROOT / path).read_text().splitlines(), text.splitlines()
         was, now = next((a, b) for a, b in zip(before, after, strict=False) if a != b)
         change = f"{was.strip()} → {now.strip()}"
-        if given.again and (path, change) not in alive:
+        if (path, change) in (tried - alive if given.again else tried):
             continue
         if known is None:
             tests = near(path)
@@ -326,13 +365,26 @@ def run(given):
     print(f"killed {sum(bool(r['killed by']) for r in rows)} of {len(rows)}")
 
 
+def control(given):
+    """The tests that killed, without a mutation: all pass."""
+    rows = [r for part in json.loads(TABLE.read_text()).values() for r in part["mutants"]]
+    killers = sorted({re.split(r"[\[ ]", row["killed by"])[0] for row in rows if row["killed by"]})
+    files = [f"tests/{x.name}" for x in sorted((ROOT / "tests").glob("test_*.py"))
+             if x.stem not in SKIP]  # fmt: skip
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-o", "addopts=", *files, "-k",
+                           " or ".join(killers)], cwd=ROOT)  # fmt: skip
+    raise SystemExit(done.returncode)
+
+
 if __name__ == "__main__":
     look = argparse.ArgumentParser()
-    look.add_argument("what", choices=("map", "run", "listed"))
+    look.add_argument("what", choices=("map", "run", "listed", "control"))
     look.add_argument("--seed", type=int, default=1)
     look.add_argument("--count", type=int, default=150)
     look.add_argument("--again", action="store_true", help="survivors only")
     look.add_argument("--extra", nargs="*", help="tests that the map does not know yet")
     given = look.parse_args()
     atexit.register(shutil.rmtree, WORK, ignore_errors=True)
-    {"map": lambda _: make_map(), "run": run, "listed": listed}[given.what](given)
+    {"map": lambda _: make_map(), "run": run, "listed": listed, "control": control}[given.what](
+        given
+    )

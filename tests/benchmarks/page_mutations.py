@@ -1,24 +1,30 @@
 """Do the pages notice? Mutations of each lesson's modules, and the cell that strict nbval fails at.
 
-    PYTHONPATH=. python tests/benchmarks/page_mutations.py             # every lesson, about an hour
+    PYTHONPATH=. python tests/benchmarks/page_mutations.py             # every lesson
     PYTHONPATH=. python tests/benchmarks/page_mutations.py 01 04
     PYTHONPATH=. python tests/benchmarks/page_mutations.py --sound     # no mutation: one and two
                                                     threads, and without the CPU's vector units
 
 Each mutation changes a copy of the repository, in which the lesson's page runs under nbval until
-the first cell that differs, and then the guard test of the pages. The tables go to
-`figures/page_mutations.json`: mutation, kind, the cell (or the guard test) that caught it.
+the first cell that differs; cells that print nothing and whose names no later cell needs (figures)
+are left out, as they compare nothing. Last, without a mutation, the same page is green down to the
+last cell that caught one. The tables go to `figures/page_mutations.json`: mutation, kind, the cell
+that caught it.
 """
 
 import argparse
+import ast
 import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
+
+import nbformat  # noqa: F401  loaded before the forks
+import nbval.kernel
+import pytest
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "figures/page_mutations.json"
@@ -43,7 +49,8 @@ MUTATIONS = {  # lesson → (kind, file, text, what replaces it)
         ("mask", "swarm/world.py", "terminated = inside.all(-1)", "terminated = inside.any(-1)"),
         ("axis", "swarm/task.py", "positions[..., :, None, :] - others[..., None, :, :]",
          "positions[..., None, :, :] - others[..., :, None, :]"),
-        ("sign", "swarm/view.py", "home = places - positions", "home = positions - places"),
+        ("sign", "swarm/view.py", "lengths(ways), places - positions",
+         "lengths(ways), positions - places"),
         ("discount", "evaluate.py", "        weight *= env.task.discount\n", ""),
     ],
     "03": [
@@ -62,16 +69,16 @@ MUTATIONS = {  # lesson → (kind, file, text, what replaces it)
     "04": [
         ("sign", "lagrangian.py", "reward - (cost * multipliers)", "reward + (cost * multipliers)"),
         ("sign", "lagrangian.py", "return -torch.min(ratio", "return torch.min(ratio"),
-        ("comparison", "lagrangian.py", "-torch.min(ratio", "-torch.max(ratio"),
         ("mask", "lagrangian.py", "delta = signal + discount * goes_on * next_values",
          "delta = signal + discount * next_values"),
         ("discount", "lagrangian.py", "ahead = delta[t] + discount * trace",
          "ahead = delta[t] + trace"),
         ("sign", "lagrangian.py", "violation = np.clip(costs - self.thresholds",
          "violation = np.clip(self.thresholds - costs"),
-        ("mask", "lagrangian.py", "np.maximum(0, self.integral + step * violation)",
-         "np.maximum(0, self.integral + step * np.maximum(0, violation))"),
+        ("mask", "lagrangian.py", "np.clip(self.integral + step * violation, 0, self.most)",
+         "np.clip(self.integral + step * np.maximum(0, violation), 0, self.most)"),
         ("axis", "lagrangian.py", "(cost * multipliers).sum(-1)", "(cost * multipliers).sum(0)[0]"),
+        ("comparison", "lagrangian.py", "-torch.min(ratio", "-torch.max(ratio"),
     ],
     "05": [
         ("sign", "mappo.py", "((action - old) ** 2 - (action - mean) ** 2)",
@@ -79,11 +86,11 @@ MUTATIONS = {  # lesson → (kind, file, text, what replaces it)
         ("mask", "mappo.py", 'data["terminated"], ended, *settings', "ended, ended, *settings"),
         ("discount", "step.py", "first * discount ** torch.arange(len(first))[:, None]",
          "first * torch.ones(len(first))[:, None]"),
-        ("state", "mappo.py", 'data["next_observations"][ended], data["next_state"][ended]',
-         'data["view"][ended], data["state"][ended]'),
         ("axis", "step.py", 'data["costs"].sum(2)', 'data["costs"].mean(2)'),
         ("signal", "mappo.py", 'data["rewards"][..., None], data["surrogate"]',
          'data["rewards"][..., None], data["costs"]'),
+        ("state", "mappo.py", 'data["next_observations"][ended], data["next_state"][ended]',
+         'data["view"][ended], data["state"][ended]'),
         ("comparison", "evaluate.py", "costs[costs > 0], 1 - (1 - level) / 2",
          "costs[costs >= 0], 1 - (1 - level) / 2"),
         ("state", "learner.py", '        self.generator.set_state(state["generator"])\n', ""),
@@ -105,27 +112,99 @@ MUTATIONS = {  # lesson → (kind, file, text, what replaces it)
         ("mask", "critics.py", "itself = torch.eye(n, dtype=torch.bool, device=o.device)",
          "itself = torch.zeros(n, n, dtype=torch.bool, device=o.device)"),
     ],
+    "07": [
+        ("sign", "statewise.py", "least = state_values(cmdp, best_response(cmdp, -cmdp.costs[0])",
+         "least = state_values(cmdp, best_response(cmdp, cmdp.costs[0])"),
+        ("sign", "statewise.py", "np.maximum(-found.ineqlin.marginals, 0)",
+         "np.maximum(found.ineqlin.marginals, 0)"),
+        ("discount", "statewise.py", "np.eye(len(weights)) - cmdp.discount * policy_matrix",
+         "np.eye(len(weights)) - 0.5 * policy_matrix"),
+        ("axis", "statewise.py", "(weights @ M) / (cmdp.start @ M)",
+         "(M @ weights) / (M @ cmdp.start)"),
+        ("comparison", "statewise.py", "if merit(to) > merit(exact)",
+         "if merit(to) < merit(exact)"),
+        ("mask", "mappo_statewise.py", "sums = sums + price", "sums = price"),
+    ],
 }  # fmt: skip
 
 
+def names(code):
+    """What a cell defines or may change in place, and what it reads."""
+    made, read = set(), set()
+    for node in ast.walk(ast.parse(re.sub(r"(?m)^%.*$", "", code))):
+        if isinstance(node, ast.Name):
+            (read if isinstance(node.ctx, ast.Load) else made).add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            made.add(node.name)
+        elif isinstance(node, ast.alias):
+            made.add((node.asname or node.name).partition(".")[0])
+        inside = node.value if isinstance(node, ast.Expr) else node
+        if isinstance(inside, ast.Call) and isinstance(node, ast.Expr):
+            inside = inside.func  # perhaps x.append(…)
+        elif not isinstance(getattr(inside, "ctx", None), ast.Store):
+            continue
+        while isinstance(inside, ast.Attribute | ast.Subscript):
+            inside = inside.value
+        if isinstance(inside, ast.Name):
+            made.add(inside.id)
+    return made, read
+
+
+def prints(cell):
+    """Whether strict nbval compares something of the cell."""
+    for output in cell["outputs"]:
+        if output["output_type"] == "stream" and output["name"] == "stdout":
+            return True
+        if output.get("data", {"image/png": ""}).keys() <= {"text/plain"}:
+            return True
+    return False
+
+
+def cut(page):
+    """Leave out of a page what compares nothing and hands nothing on."""
+    book, kept, needed = json.loads(page.read_text()), [], set()
+    code = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
+    for cell in code[::-1]:
+        made, read = names("".join(cell["source"]))
+        if cell is code[0] or prints(cell) or made & needed:
+            kept.insert(0, cell)
+            needed |= read
+    page.write_text(json.dumps(book | {"cells": kept}))
+
+
+def forked(folder, words, env):
+    """pytest in a fork, which has it loaded → its exit code, and what it printed."""
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:
+        os.environ.update(env)
+        os.chdir(folder)
+        os.dup2(write, 1)
+        os.dup2(write, 2)
+        os._exit(int(pytest.main([*words, "--rootdir", str(folder)])))
+    os.close(write)
+    said = b""
+    while part := os.read(read, 1 << 16):
+        said += part
+    os.close(read)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said.decode(errors="replace")
+
+
 def nbval(folder, lesson, **env):
-    """The page under nbval, and the guard test → the first that fails, or None."""
+    """The page under nbval → the first cell that fails, or None."""
     (page,) = (folder / "notebooks").glob(f"{lesson}_*.ipynb")
-    words = ["-q", "-x", "-p", "no:cacheprovider", str(page), f"tests/test_notebooks.py::{GUARD}"]
-    env = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"} | env
-    command = [sys.executable, "-m", "pytest", *words]
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
-    failed = re.findall(r"(?m)^(?:FAILED|ERROR) (\S+::.*?)(?: - .*)?$", done.stdout)
-    if not done.returncode:
+    words = ["-q", "-x", "-o", "addopts=", "-p", "no:cacheprovider", "-p", "nbval.plugin",
+             "--nbval", "--nbval-current-env", "--nbval-cell-timeout=300",
+             "--nbval-sanitize-with=tests/nbval_sanitize.cfg", str(page)]  # fmt: skip
+    env = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(folder)} | env
+    code, said = forked(folder, words, {"OMP_NUM_THREADS": "1"} | env)
+    failed = re.findall(r"(?m)^(?:FAILED|ERROR) (\S+::.*?)(?: - .*)?$", said)
+    if not code:
         return None
     cell = re.search(r"::ipynb::Cell (\d+)|::Cell (\d+)", failed[0] if failed else "")
     if not cell:
-        return failed[0].split("::")[-1] if failed else done.stdout[-200:]
+        return failed[0].split("::")[-1] if failed else said[-200:]
     code = [c for c in json.loads(page.read_text())["cells"] if c["cell_type"] == "code"]
     return code[int(cell[1] or cell[2])]["id"]
-
-
-GUARD = "test_committed_notebook"
 
 
 def copy_of(folder):
@@ -136,11 +215,13 @@ def copy_of(folder):
             shutil.copy(ROOT / name, folder / name)
 
 
-def mutate(lesson, folder, done):
-    """The table of a lesson; `done` of it stands already."""
-    rows = [row for row in done if row["caught by"]]
+def mutate(lesson, folder, done, first):
+    """The table of a lesson, its first mutations; `done` of it stands already."""
+    rows = [row for row in done if row["caught by"] and row["file"]]
     known = {(row["file"], row["change"]) for row in rows}
-    for kind, file, old, new in MUTATIONS[lesson]:
+    (page,) = (folder / "notebooks").glob(f"{lesson}_*.ipynb")
+    cut(page)
+    for kind, file, old, new in MUTATIONS[lesson][:first]:
         path, change = folder / "safemarl_lite" / file, f"{old.strip()} → {new.strip() or '(gone)'}"
         if (file, change) in known:
             continue
@@ -152,11 +233,19 @@ def mutate(lesson, folder, done):
         rows.append({"kind": kind, "file": file, "change": change, "caught by": caught})
         print(f"{lesson} | {kind} | {file} | {change} | {caught or 'ALIVE'}", flush=True)
         yield rows
+    book, cells = json.loads(page.read_text()), [row["caught by"] for row in rows]
+    last = max(k for k, cell in enumerate(book["cells"]) if cell["id"] in cells)
+    page.write_text(json.dumps(book | {"cells": book["cells"][: last + 1]}))
+    caught = nbval(folder, lesson)
+    print(f"{lesson} | no mutation | {caught or 'green'}", flush=True)
+    rows.append({"kind": "control", "file": "", "change": "none", "caught by": caught})
+    yield rows
 
 
 def run():
     look = argparse.ArgumentParser()
     look.add_argument("lessons", nargs="*", default=[])
+    look.add_argument("--first", type=int, default=99, help="as many of each lesson")
     look.add_argument("--sound", action="store_true")
     given = look.parse_args()
     lessons = given.lessons or list(MUTATIONS)
@@ -172,12 +261,12 @@ def run():
                 print(lesson, found, flush=True)
                 TABLE.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n")
                 continue
-            for rows in mutate(lesson, folder, table.get(lesson, [])):
+            for rows in mutate(lesson, folder, table.get(lesson, []), given.first):
                 table[lesson] = rows
                 TABLE.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n")
     if not given.sound:
         alive = [row for lesson in MUTATIONS for row in table.get(lesson, [])
-                 if not row["caught by"]]  # fmt: skip
+                 if row["file"] and not row["caught by"]]  # fmt: skip
         print("alive:", len(alive))
 
 

@@ -12,7 +12,6 @@ import io
 import json
 import re
 from base64 import b64encode
-from dataclasses import replace
 from html import escape, unescape
 from pathlib import Path
 
@@ -20,8 +19,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from safemarl_lite import load
-from safemarl_lite.evaluate import rollout
-from safemarl_lite.lessons import player, scenes
+from safemarl_lite.lessons import any_swarm, player, scenes, style
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = "/usr/bin/chromium"
@@ -35,6 +33,7 @@ POSES = {  # what the scene shows on its still
     "04_multiplier": "scene.race('step'); scene.race('pi')",
     "05_three": "scene.at(40)",
     "05_flight": "scene.at(45)",
+    "07_flight": "scene.at(70)",
     "05_training": "scene.choose(2); scene.set(999); scene.clock(40)",
     "06_training": "scene.choose(1); scene.set(999); scene.clock(20)",
 }
@@ -43,7 +42,7 @@ BARE = ".prompt, .row, .caption, .handle::after { display: none !important } bod
 
 def framed(document: str, dark: bool = False) -> str:
     """A page around one scene, as JupyterLab is one."""
-    tone = "#12171e" if dark else "#ffffff"
+    tone = "#12171e" if dark else style.PAPER
     quoted = document.replace("&", "&amp;").replace('"', "&quot;")
     return (
         f'<body data-jp-theme-light="{str(not dark).lower()}" style="margin:0;background:{tone}">'
@@ -90,25 +89,13 @@ def stills(page: Page) -> None:
                 if not name:
                     continue
                 frame = bare(page, document)
-                frame.evaluate(f"{{ {POSES.get(name, '')} }}")
+                frame.evaluate(f"{{ shade.paper = '{style.PAPER}'; {POSES.get(name, '')} }}")
                 image = shoot(page).convert("RGB").quantize(200, dither=Image.Dither.NONE)
                 image.save(folder / f"{name}.png", optimize=True)
                 png = (folder / f"{name}.png").read_bytes()
                 picture["data"]["image/png"] = b64encode(png).decode()
                 print(name, image.size, f"{len(png) / 1000:.0f} kB")
         path.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n")
-
-
-def one_flown(run: str, seed: int, drones: int | None, moving: bool) -> dict:
-    """The scene's data of one flight of a run's policy, with what was drawn for it."""
-    policy = load(run, n_drones=drones)
-    task = replace(policy.task, moving=1.0) if moving else policy.task
-    with task.vector_env(1, seed, autoreset=False) as env:
-        flown = rollout(policy.act, env, record=True)
-        if task.kind == "swarm":
-            return scenes.flight(task, {"": flown})
-        drawn = {"target": env.targets[0, 0], "goal_radius": float(env.goal_radius[0, 0])}
-        return scenes.flight(task, {"": flown | {"drift": env.drift[0]}}) | drawn
 
 
 def moving(page: Page, data: dict, out: Path, pose: str, step: float) -> None:
@@ -139,8 +126,8 @@ def three(page: Page) -> None:
 
 def many(page: Page) -> None:
     """64 drones among obstacles that move, flown by the policy for any swarm."""
-    data = one_flown(str(ROOT / "figures/runs/swarm_any"), 26, 64, True)
-    data["flights"][0]["title"] = "64 drones, trained with 13"
+    policy = load(str(ROOT / "figures/runs/swarm_any"), n_drones=64)
+    data = any_swarm.flown(policy, 26, "64 drones, trained with 13")
     moving(page, data, ROOT / "figures" / "many.webp", "scene.pose({ pitch: 0.3 })", 1.5)
 
 

@@ -28,12 +28,11 @@ from safemarl_lite.swarm import SwarmTask
 from safemarl_lite.sweep import plan, sweep
 
 TABLE = Path(__file__).parents[2] / "figures/07_swarm.json"
-SETTINGS = {"iterations": 100, "num_envs": 48, "minibatches": 16, "eval_every": 10}
-SETTINGS |= {"eval_episodes": 600}
-CONFIGS = {"scalar": MAPPOConfig(**SETTINGS), "statewise": StatewiseConfig(**SETTINGS)}
-SEEDS = 105, 106, 107
+CONFIGS = {"scalar": MAPPOConfig(), "statewise": StatewiseConfig()}  # `train swarm`
+SEEDS = 3001, 3002, 3003, 3004, 3005  # none that a setting was tuned on
 FLIGHTS, WAVE, SEED = 2000, 250, 71
-SCENE, MOMENT, CELLS = 3, 22, 33  # of the map: its draw, the step of the flight, cells a side
+# of the map: its draw, the step of the flight, the drone that is moved, cells a side
+SCENE, MOMENT, MOVED, CELLS = 3, 10, 4, 49
 
 
 def fly(act, env, steps=None):
@@ -109,12 +108,11 @@ def draw_map(folders, cells):
         env.reset(SCENE)
         fly(policy.act, env, MOMENT)
         now = moments(env)
-    middle = now["positions"][0, 0]
-    axis = np.linspace(-8, 8, cells)
-    x, y = np.meshgrid(middle[0] + axis, middle[1] + axis)
+    x, y = np.meshgrid(np.linspace(-6, 11, cells), np.linspace(-8, 9, cells))
     states = {name: np.repeat(value, x.size, 0) for name, value in now.items()}
-    states["positions"][:, 0, 0], states["positions"][:, 0, 1] = x.ravel(), y.ravel()
-    found = {"x": x[0].tolist(), "y": y[:, 0].tolist(), "height": float(middle[2])}
+    states["positions"][:, MOVED, :2] = np.stack([x.ravel(), y.ravel()], -1)
+    found = {"x": x[0].tolist(), "y": y[:, 0].tolist()}
+    found |= {"height": float(now["positions"][0, MOVED, 2]), "moved": MOVED}
     found |= {name: now[name][0].tolist() for name in ("positions", "obstacles")}
     for name, folder in folders.items():
         values = ahead(load(folder).act, task, states)
@@ -123,7 +121,7 @@ def draw_map(folders, cells):
         env.reset(options=states)
         env.places[:] = states["places"]
         env._look()
-        views = torch.as_tensor(env.observations()[:, 0], dtype=torch.float32)
+        views = torch.as_tensor(env.observations()[:, MOVED], dtype=torch.float32)
         prices = network(folders["statewise"])(views)[:, 0]
     found["price"] = np.round(prices.numpy().reshape(x.shape).astype(float), 5).tolist()
     return found
@@ -150,7 +148,8 @@ def main():
     planned = {name: plan(SwarmTask(), config, given.seeds, given.runs / name)
                for name, config in CONFIGS.items()}  # fmt: skip
     done = sweep([run for rows in planned.values() for run in rows], given.jobs)
-    table = {"settings": SETTINGS, "seeds": list(given.seeds), "flights": given.flights}
+    same = {name: getattr(CONFIGS["scalar"], name) for name in ("iterations", "num_envs")}
+    table = {"settings": same, "seeds": list(given.seeds), "flights": given.flights}
     for name, rows in planned.items():
         table[name] = []
         for run in rows:

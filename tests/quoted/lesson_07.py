@@ -250,6 +250,7 @@ QUOTED = {
     "bug-answer": {"0.610": lambda: last()[0], "0.678": lambda: courier().J_r},
     "limits": {"99 %": lambda: 0.28 ** (1 / 128), "128": lambda: 128, "28 %": lambda: 0.99**128},
 }
+QUOTED["crowd-text"] = {"13": lambda: SwarmTasks().n_drones, "64": lambda: 64}  # of its cell
 if MEASURED:
     QUOTED |= {
         "network-table": said(

@@ -124,7 +124,7 @@ function swarmPainter(data, first) {
     write(ctx, `budget ${threshold}`, 12 + bar + 8, h - 16, { size: 11.5, colour: shade.soft, halo: true });
     if (at >= f.last) write(ctx, f.arrived ? "arrived" : "out of time", w - 12, h - 34, { align: "right", weight: 650, size: 13.5, colour: f.arrived ? shade.price : shade.cost, halo: true });
   }
-  return { view, prepare, paint };
+  return { view, prepare, paint, dense };
 }
 
 /** Turning a stage: drag anywhere; sideways drags of a finger turn, upright ones scroll the page. */
@@ -154,13 +154,14 @@ function turnable(s, turn, within = () => true) {
 
 scenes.flight = (data) => {
   const { flights, dt, threshold } = data, many = flights.length > 1;
-  const { view, prepare, paint } = swarmPainter(data, flights[0]);
+  const { view, prepare, paint, dense } = swarmPainter(data, flights[0]);
   flights.forEach(prepare);
   const steps = Math.max(...flights.map((f) => f.last));
   let at = 0, shells = true;
   prompt(many
     ? `<b>Drag to turn all of them at once, then play.</b> ${data.words}`
-    : "<b>Drag to turn the flight, then play or scrub.</b> Two shells of drones touch exactly when the pair costs; the pale shell of an obstacle is its safe distance.");
+    : "<b>Drag to turn the flight, then play or scrub.</b> " + (dense ? "" : "Two shells of drones touch exactly when the pair costs. ") +
+      "The pale shell of an obstacle is its safe distance.");
   const columns = (w) => (many && w < 640 ? 1 : flights.length);
   const tall = (w) => (many ? (w < 640 ? 260 : clamp(0.95 * w / flights.length, 240, 400)) : clamp(0.52 * w, 280, 480));
   const s = stage((w) => tall(w) * (columns(w) === 1 ? flights.length : 1), "A flight of the swarm in space; arrow keys turn it", (ctx, w) => {

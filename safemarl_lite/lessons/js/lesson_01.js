@@ -127,8 +127,9 @@ function ring(ctx, box, { air, moves, flights, phase = 0, title = "" }) {
     if (mixed) coin(ctx, x, y, 15, moves[d], Math.max(turn, 0.08));
     else arrowOf(ctx, x, y, 13, moves[d].indexOf(Math.max(...moves[d])), d, colour);
     const lines = mixed ? words(moves[d]).split(", ") : [`${"ab"[d]}: ${words(moves[d])}`];
-    lines.forEach((line, k) => write(ctx, line, x + (d ? -24 : 24), y + 15 * (k - (lines.length - 1) / 2),
-      { align: d ? "right" : "left", colour, weight: 600, halo: true }));
+    const out = 4 * side < 290 ? -1 : 1; // no room for both between the pads: beside them
+    lines.forEach((line, k) => write(ctx, line, x + out * (d ? -24 : 24), y + 15 * (k - (lines.length - 1) / 2),
+      { align: (d ? -out : out) > 0 ? "left" : "right", colour, weight: 600, halo: true }));
   }
 }
 

@@ -39,7 +39,7 @@ scenes.attention = (data) => {
       const colour = kind === "obstacle" ? shade.soft : shade.price;
       disc(ctx, ...project([x, y]), Math.max(r * scale, 4), alpha(colour, kind === "obstacle" ? 0.3 : 0.12), colour, kind === "obstacle" ? 1 : 2);
       if (kind !== "obstacle") disc(ctx, ...project([x, y]), 3, colour);
-      if (kind === "goal") write(ctx, "goal", project([x, y])[0], project([x, y])[1] + r * scale + 12, { align: "center", colour: shade.price, size: 12, halo: true });
+      if (kind === "goal") write(ctx, "goal", project([x, y])[0], project([x, y])[1] - r * scale - 10, { align: "center", colour: shade.price, size: 12, halo: true });
     }
     for (let i = 0; i < N; i++) path(ctx, places.slice(0, k + 1).map((frame) => project(frame[i])), alpha(shade.drones[i % 5], 0.35), 1.5);
     if (focus !== silent) for (let j = 0; j < N; j++) if (j !== focus) arc(ctx, project(places[k][focus]), project(places[k][j]), weight(k, focus, j), shade.drones[focus % 5]);

@@ -104,7 +104,7 @@ scenes.training = (data) => {
     const heights = [(v) => plots[0].y(v), (v) => plots[1].y(bend(v)), (v) => plots[2].y(Math.log10(1 + v))];
     const budget = heights[1](threshold);
     path(ctx, [[box.x, budget], [box.x + box.w, budget]], shade.ink, 1.3, [2, 4]);
-    write(ctx, `budget ${threshold}`, box.x + box.w + 6, budget, { size: 11.5, halo: true });
+    write(ctx, `budget ${threshold}`, box.x + box.w + 14, budget, { size: 11.5, halo: true });
     ["won", "cost", "price"].forEach((name, k) => {
       const names = [];
       for (const run of trainings()) {
@@ -178,7 +178,7 @@ scenes.training = (data) => {
       if (who === live) who = runs.at(-1);
     } else if (told.flight) {
       live.flights = live.flights.filter((f) => f.iteration < told.iteration);
-      live.flights.push(prepare({ iteration: told.iteration, ...told.flight }));
+      live.flights.push(prepare({ ...told.flight, iteration: told.iteration }));
       if (live.flights.length === 1) who = live;
     }
     said = told.iteration ? ` The training is ${told.state}; rule of λ: ${told.rule}.` : "";
