@@ -27,7 +27,7 @@ FIGURES = Path(__file__).parents[2] / "figures"
 LEARNERS = "macaac", "maddpg-c", "maac"
 RELATIONAL, PAPER = NavigationTask(), NavigationTask(view="paper")
 FORCES, FIVE = NavigationTask(actions="continuous"), range(5)
-RAW = {"critic_clock": True, "iterations": 32}
+RAW = {"critic_clock": True, "iterations": 64, "multiplier_rate": 0.04}
 LONG = {"zoom": False, "iterations": 312, "batch": 512, "buffer_episodes": 12_800,
         "temperature_end": 0.01}  # fmt: skip
 TRAININGS = {  # name → task, config, seeds
