@@ -180,10 +180,9 @@ def certificate(folder, seed=7):
     folder = Path(folder)
     policy = runs.load(folder)
     result = json.loads((folder / "result.json").read_text())
-    kind = policy.task.kind
     with policy.task.vector_env(1, seed, autoreset=False) as env:
         flown = rollout(policy.act, env, record=True)
-        task = drawn_task(env) if kind == "swarm-any" else policy.task
+        task = drawn_task(env) if policy.task.kind == "swarm-any" else policy.task
     fig = plt.figure(figsize=(10, 6.2), layout="constrained")
     top, bottom = fig.add_gridspec(2, 1, height_ratios=(1.7, 1))
     spatial = "obstacles" in flown
