@@ -24,10 +24,10 @@ from tyro.extras import SubcommandApp
 from . import runs
 from .as_printed import PrintedConfig
 from .lessons.assignment import Assignment
-from .macaac import MACAACConfig
+from .macaac import ON_TREASURE, MACAACConfig
 from .mappo import ON_ANY_SWARM, ON_NAVIGATION, MAPPOConfig
 from .mappo_statewise import StatewiseConfig
-from .navigation import NavigationTask
+from .navigation import NavigationTask, TreasureTask
 from .settings import Count, Natural, Several, Width, check_fields
 from .swarm import SwarmTask, SwarmTasks
 
@@ -43,6 +43,10 @@ TRAININGS = {  # of each world: the learners' settings, the usual one first
     "navigation": [
         (NavigationTask(), MACAACConfig()),
         (NavigationTask(actions="continuous"), ON_NAVIGATION),
+    ],
+    "treasure": [
+        (TreasureTask(), ON_TREASURE),
+        (TreasureTask(actions="continuous"), ON_NAVIGATION),
     ],
 }
 
@@ -202,7 +206,7 @@ def print_result(r: dict[str, Any]) -> None:
 def train_command(command: type, world: str, words: list[str]) -> tuple[Any, str]:
     """`Train` or `Sweep` with the fields of the task and of --algo's learner, and its help."""
     known = {algo: pair for pair in TRAININGS[world] for algo in runs.algos(type(pair[1]))}
-    if world == "navigation":
+    if world in ("navigation", "treasure"):
         del known["mappo-fixed-penalty"]  # there its price would start at 0: that is `mappo`
     look = ArgumentParser(add_help=False, allow_abbrev=False)
     look.add_argument("--algo", nargs="?", default=next(iter(known)))

@@ -10,19 +10,31 @@ from torch import Tensor, nn
 
 from .critics import mlp
 from .equivariant import SwarmActor
+from .reading import Reading
 
 
 class Actor(nn.Module):
-    """Mean of a Gaussian policy, or logits, from the own view: (…, N, O) → (…, N, A)."""
+    """Mean of a Gaussian policy, or logits, from the own view: (…, N, O) → (…, N, A).
+
+    It reads the first O numbers of a view, as `reading` says.
+    """
 
     def __init__(
-        self, view_size: int, action_size: int, n_agents: int, hidden: int = 64, shared: bool = True
+        self,
+        view_size: int,
+        action_size: int,
+        n_agents: int,
+        hidden: int = 64,
+        shared: bool = True,
+        reading: Reading | None = None,
     ) -> None:
         super().__init__()
-        sizes = [view_size, hidden, hidden, action_size]
+        self.view_size, self.reading = view_size, reading or Reading()
+        sizes = [self.reading.size(view_size), hidden, hidden, action_size]
         self.nets = nn.ModuleList(mlp(sizes, gain=0.01) for _ in range(1 if shared else n_agents))
 
     def forward(self, observations: Tensor) -> Tensor:
+        observations = self.reading(observations[..., : self.view_size])
         if len(self.nets) == 1:
             return self.nets[0](observations)
         return torch.stack([net(observations[..., i, :]) for i, net in enumerate(self.nets)], -2)
@@ -35,7 +47,15 @@ def actor_of(task, config) -> nn.Module:
             raise ValueError("one actor flies any swarm: shared_actor must be True, got False")
         return SwarmActor(task.n_neighbours, config.hidden_actor)
     sizes = task.view_size, task.action_size, task.n_agents
-    return Actor(*sizes, config.hidden_actor, config.shared_actor)
+    return Actor(*sizes, config.hidden_actor, config.shared_actor, reading_of(task, config))
+
+
+def reading_of(task, config) -> Reading:
+    """How networks read the views of a task; as they are, unless the settings say more."""
+    layout = task.layout if getattr(config, "network", "plain") == "entities" else None
+    if layout and task.n_agents == 1:
+        raise ValueError("network='entities' needs two agents or more, got one")
+    return Reading(layout, getattr(config, "zoom", False))
 
 
 class Policy:

@@ -134,12 +134,13 @@ class AttentionCritic(nn.Module):
         if given != self.action_size:
             raise ValueError(f"this critic takes {self.action_size} action numbers, got {given}")
         o = self.scale(observations)
-        own = self.own(o)
-        pair = self.pair(o if actions is None else torch.cat([o, actions], -1))
-        n, d = o.shape[-2], own.shape[-1] // self.attention_heads
+        pair = o if actions is None else torch.cat([o, actions], -1)
+        leading, n = o.shape[:-2], o.shape[-2]
+        o, pair = (x.reshape(-1, *x.shape[-2:]).transpose(0, 1).contiguous() for x in (o, pair))
+        own, pair, d = self.own(o), self.pair(pair), self.query.out_features // self.attention_heads
 
-        def split(x):  # (…, N, hidden) → (…, attention head, N, d)
-            return x.unflatten(-1, (self.attention_heads, d)).transpose(-2, -3)
+        def split(x):  # (N, B, hidden) → (B · attention heads, N, d), without a copy
+            return x.view(n, -1, d).transpose(0, 1)
 
         query, key = split(self.query(own)), split(self.key(pair))
         value = split(nn.functional.leaky_relu(self.value(pair)))
@@ -147,8 +148,9 @@ class AttentionCritic(nn.Module):
         score = (query @ key.transpose(-1, -2) / d**0.5).masked_fill(itself, -1e9)
         weights = (score - score.amax(-1, keepdim=True).detach()).exp().masked_fill(itself, 0.0)
         weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-30)  # a lone agent: none
-        others = (weights @ value).transpose(-2, -3).flatten(-2)
-        values = self.net(torch.cat([own, others], -1))
+        others = (weights @ value).transpose(0, 1).reshape(own.shape)
+        values = self.net(torch.cat([own, others], -1)).transpose(0, 1).reshape(*leading, n, -1)
+        weights = weights.view(*leading, self.attention_heads, n, n)
         return (values, weights) if return_weights else values
 
 

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from .actors import reading_of
 from .critics import AttentionCritic, JointCritic
 from .lagrangian import Multipliers, aimed_at
 from .learner import Learner
@@ -46,19 +47,22 @@ class MACAACConfig:
     """Settings of the learner; `faithful` turns on all four switches of the authors' code."""
 
     algo: Literal["macaac", "maddpg-c", "maac"] = "macaac"
-    iterations: Count = 312
+    iterations: Count = 128
     num_envs: Count = 128  # μ
     updates: Count = 25  # of critics and actors after each iteration's μ episodes
-    batch: Count = 512  # replayed steps of an update
-    buffer_episodes: Count = 12_800
+    batch: Count = 256  # replayed steps of an update
+    buffer_episodes: Count = 2560
     learning_rate_actor: Amount = 1e-3  # both fall linearly to a tenth
     learning_rate_critic: Amount = 3e-3
     target_rate: Share = 0.1  # Q̄ ← Q̄ + rate · (Q − Q̄) at every update
     temperature_start: Positive = 0.05  # price of a nat of entropy in units of k
-    temperature_end: Positive = 0.01  # it falls to this, geometrically
+    temperature_end: Positive = 0.002  # it falls to this, geometrically
     hidden_actor: Width = 64
     hidden_critic: Width = 64
     attention_heads: Count = 4
+    network: Literal["plain", "entities"] = "plain"  # entities: nearest first, `reading.py`
+    zoom: bool = True  # networks read views at three scales, `reading.py`
+    critic_clock: bool = False  # critics see the time left as well, which the paper's view lacks
     shared_actor: bool = True  # False: one actor per agent, the paper's θ_i
     multiplier_start: Amount = 0.0
     multiplier_rate: Amount = 0.02  # β
@@ -83,6 +87,11 @@ class MACAACConfig:
             raise ValueError("target_rate must be above 0, or no target ever moves; got 0")
         for name in SWITCHES if self.faithful else ():
             object.__setattr__(self, name, True)
+
+
+ON_TREASURE = MACAACConfig(  # four times the steps, twice the bodies: fewer episodes
+    iterations=96, num_envs=32, buffer_episodes=960, tighten=0.02, eval_every=24, eval_episodes=300
+)
 
 
 def q_targets(signals: Tensor, next_values: Tensor, goes_on: Tensor, discount: float) -> Tensor:
@@ -116,7 +125,7 @@ def own(q: Tensor, actions: Tensor) -> Tensor:
 class MACAAC(Learner):
     """The learner: `iterate()` runs one iteration → its log, a dict of floats.
 
-    `env` is a `NavigationVectorEnv` with discrete actions.
+    `env` is a vector environment with discrete actions.
     """
 
     PARTS = tuple("actor critic target actor_optimizer critic_optimizer multipliers replay".split())
@@ -132,7 +141,8 @@ class MACAAC(Learner):
         self.target = deepcopy(self.critic).requires_grad_(False)
         self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), eps=1e-5, fused=True)
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), eps=1e-5, fused=True)
-        self.replay = Replay(env, config.buffer_episodes // config.num_envs)
+        rounds = config.buffer_episodes // config.num_envs
+        self.replay = Replay(env, rounds, config.critic_clock)
         bound = config.algo != "maac"
         aims = aimed_at(task.thresholds, config.tighten * bound)
         rates = config.multiplier_rate, config.multiplier_start * bound
@@ -143,7 +153,8 @@ class MACAAC(Learner):
 
     def new_critic(self) -> AttentionCritic | JointCritic:
         task, hidden, heads = self.task, self.config.hidden_critic, 1 + len(self.task.thresholds)
-        sizes = task.view_size, task.action_size
+        size = reading_of(task, self.config).size(task.view_size + self.config.critic_clock)
+        sizes = size, task.action_size
         if not self.attends:
             return JointCritic(task.n_agents, *sizes, heads, hidden)
         return AttentionCritic(
@@ -168,7 +179,8 @@ class MACAAC(Learner):
     def values(self, critic: AttentionCritic, views: Tensor, actions: Tensor) -> Tensor:
         """Q of every own action, (B, N, 1 + m, A), given the others' actions (B, N)."""
         heads = len(self.unit), self.task.action_size
-        q = critic(views, one_hot(actions, self.task.action_size).float()).unflatten(-1, heads)
+        actions = one_hot(actions, self.task.action_size).float()
+        q = critic(self.actor.reading(views), actions).unflatten(-1, heads)
         return q * self.unit[:, None]
 
     def joint(
@@ -179,7 +191,7 @@ class MACAAC(Learner):
         actions = one_hot(actions, self.task.action_size).float().expand(n, -1, -1, -1)
         if mine is not None:
             actions = torch.where(torch.eye(n)[:, None, :, None] > 0, mine, actions)
-        return critic(views, actions) * self.unit
+        return critic(self.actor.reading(views), actions) * self.unit
 
     def targets(self, signals: Tensor, stored: Tensor, last: Tensor, successors: Tensor) -> Tensor:
         """y (B, N, 1 + m) of a batch, from the target critic and the policy now."""
@@ -263,7 +275,7 @@ class MACAAC(Learner):
             λ = self.multipliers.values
             played = self.replay.play(lambda o, t: self.draw(self.actor(o)), λ)
         log = episode_means(played, self.task.discount)
-        self.critic.scale.update(self.replay.newest())
+        self.critic.scale.update(self.actor.reading(self.replay.newest()))
         self.target.scale.load_state_dict(self.critic.scale.state_dict())
         learned = torch.stack([self.update() for _ in range(c.updates)]).mean(0).tolist()
         values, episodes = learned[1 + m : 2 + 2 * m], [log[f"cost_{j}"] for j in range(m)]

@@ -3,6 +3,7 @@
 Notebook: `06_attention_actor_critic`. Axis order: round R, time T, environment E, agent N.
 """
 
+import json
 from collections.abc import Callable
 
 import numpy as np
@@ -13,41 +14,45 @@ from torch import Tensor
 class Replay:
     """The last `rounds` rounds of episodes, one in each of E environments: raw k and c_j.
 
-    A view is stored once, as the successor of its predecessor. `state_dict` holds the starts and
-    the actions only: the physics is deterministic, and `load_state_dict` plays it again.
+    With `clock` the time left (1 at the start, 0 at the end) follows the view, for critics. A view
+    is stored once, as the successor of its predecessor. `state_dict` holds the world's generator
+    at each round's start, and the actions: nothing else is random, and `load_state_dict` plays the
+    rounds again.
     """
 
-    def __init__(self, env, rounds: int) -> None:
+    def __init__(self, env, rounds: int, clock: bool = False) -> None:
         task, E, m = env.task, env.num_envs, len(env.task.thresholds)
         self.env, self.count, T, n = env, 0, task.horizon, task.n_agents
-        self.views = torch.zeros(rounds, T + 1, E, n, task.view_size)
+        self.views = torch.zeros(rounds, T + 1, E, n, task.view_size + clock)
+        self.views[..., task.view_size :] = torch.linspace(1, 0, T + 1).view(-1, 1, 1, 1)
         self.actions = torch.zeros(rounds, T, E, n, dtype=torch.uint8)
         self.signals = torch.zeros(rounds, T, E, 1 + m)  # k, c_1 … c_m
         self.multipliers = torch.zeros(rounds, m)  # λ when stored
-        self.starts = torch.zeros(rounds, E, n + task.n_landmarks, 2, dtype=torch.float64)
+        self.worlds = [""] * rounds  # state of the world's generator before a round, JSON
 
     def play(
         self,
         act: Callable[[Tensor, int], Tensor],
         multipliers: np.ndarray,
-        options: dict | None = None,
+        world: str | None = None,
     ) -> dict[str, Tensor]:
         """An episode of every environment under `act`(views, t), into the buffer.
 
         Returns what `step.episode_means` reads, a dict of tensors (T, E, …).
         """
         row = self.count % len(self.views)
-        views, _ = self.env.reset(options=options)
-        places = np.concatenate([self.env.positions, self.env.landmarks], 1)
-        self.starts[row] = torch.as_tensor(places)
+        if world:
+            self.env.rng.bit_generator.state = json.loads(world)
+        self.worlds[row] = json.dumps(self.env.rng.bit_generator.state)
+        views, _ = self.env.reset()
         self.multipliers[row] = torch.as_tensor(multipliers)
-        self.views[row, 0] = torch.as_tensor(views)
-        steps = []
+        steps, size = [], self.env.task.view_size
+        self.views[row, 0, ..., :size] = torch.as_tensor(views)
         for t in range(self.env.task.horizon):
             actions = act(self.views[row, t], t)
             steps.append(self.env.step(actions.numpy()))
             self.actions[row, t] = actions
-            self.views[row, t + 1] = torch.as_tensor(steps[-1].next_observations)
+            self.views[row, t + 1, ..., :size] = torch.as_tensor(steps[-1].next_observations)
             self.signals[row, t, :, 0] = -torch.as_tensor(steps[-1].rewards[:, 0])
             self.signals[row, t, :, 1:] = torch.as_tensor(steps[-1].costs.sum(1))
         self.count += 1
@@ -71,13 +76,12 @@ class Replay:
 
     def state_dict(self) -> dict:
         kept = min(self.count, len(self.views))
-        names = ("starts", "actions", "multipliers")
-        return {"count": self.count} | {x: getattr(self, x)[:kept].clone() for x in names}
+        tensors = {"actions": self.actions[:kept].clone()}
+        tensors |= {"multipliers": self.multipliers[:kept].clone()}
+        return tensors | {"count": self.count, "worlds": self.worlds[:kept]}
 
     def load_state_dict(self, state: dict) -> None:
-        n = self.env.task.n_agents
-        rows = (state[name] for name in ("starts", "actions", "multipliers"))
-        for self.count, (places, actions, λ) in enumerate(zip(*rows, strict=True)):
-            options = {"positions": places[:, :n].numpy(), "landmarks": places[:, n:].numpy()}
-            self.play(lambda _, t, a=actions: a[t], λ, options)
+        rows = (state[name] for name in ("worlds", "actions", "multipliers"))
+        for self.count, (world, actions, λ) in enumerate(zip(*rows, strict=True)):
+            self.play(lambda _, t, a=actions: a[t], λ, world)
         self.count = state["count"]

@@ -23,18 +23,19 @@ from .folders import RunError, check_finite, locked, read_checkpoint, write, wri
 from .macaac import MACAAC, MACAACConfig
 from .mappo import MAPPO, MAPPOConfig
 from .mappo_statewise import StatewiseConfig, StatewiseMAPPO
-from .navigation import NavigationTask
+from .navigation import NavigationTask, TreasureTask
 from .pair import Pair
 from .swarm import InfeasibleTask, OpenTask, SwarmTask, SwarmTasks
 
-TASKS = {task.kind: task for task in (SwarmTask, OpenTask, SwarmTasks, NavigationTask)}
+WORLDS = SwarmTask, OpenTask, SwarmTasks, NavigationTask, TreasureTask
+TASKS = {task.kind: task for task in WORLDS}
 LEARNERS = {MAPPOConfig: MAPPO, StatewiseConfig: StatewiseMAPPO}
 LEARNERS |= {PrintedConfig: PrintedMAPPO, MACAACConfig: MACAAC}
 UNPRICED = ("mappo", "maac")  # learners without λ: their checkpoints are ranked by return alone
 CERTIFICATE_SEED = 12345
 LARGEST = 4e9  # numbers in a batch of training
 Config = MAPPOConfig | MACAACConfig
-Task = SwarmTask | NavigationTask
+Task = SwarmTask | NavigationTask | TreasureTask
 
 
 def algos(config_type: type) -> tuple[str, ...]:

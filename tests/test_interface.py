@@ -9,13 +9,19 @@ import pytest
 import safemarl_lite
 from safemarl_lite import settings
 from safemarl_lite.mappo import MAPPOConfig
-from safemarl_lite.navigation import NavigationEnv, NavigationTask, NavigationVectorEnv
+from safemarl_lite.navigation import (
+    NavigationEnv,
+    NavigationTask,
+    NavigationVectorEnv,
+    TreasureEnv,
+    TreasureTask,
+)
 from safemarl_lite.runs import RunError
 from safemarl_lite.swarm import SwarmEnv, SwarmTask, SwarmVectorEnv
 
 SMALL = MAPPOConfig(iterations=2, num_envs=4, epochs=1, minibatches=2, eval_every=1,
                     eval_episodes=4, hold=0)  # fmt: skip
-ENVS = {"swarm": SwarmEnv, "navigation": NavigationEnv}
+ENVS = {"swarm": SwarmEnv, "navigation": NavigationEnv, "treasure": TreasureEnv}
 
 
 @pytest.mark.parametrize("env_type", ENVS.values(), ids=ENVS)
@@ -36,7 +42,11 @@ def test_infos_of_reset_have_the_keys_and_shapes_of_step(env_type):
 def test_torchrl_carries_the_cost(env_type):
     """It builds its specification of infos from those of `reset`."""
     wrappers = pytest.importorskip("torchrl.envs.libs.pettingzoo")
-    raw = SwarmEnv() if env_type is SwarmEnv else NavigationEnv(NavigationTask(n_agents=12))
+    crowds = {
+        NavigationEnv: NavigationTask(n_agents=12),
+        TreasureEnv: TreasureTask(n_collectors=40),
+    }
+    raw = env_type(crowds.get(env_type))
     group = {"agents": list(raw.possible_agents)}
     env = wrappers.PettingZooWrapper(raw, group_map=group, use_mask=False)
     flown = env.rollout(30)["next", "agents", "info"]
@@ -47,7 +57,9 @@ def test_torchrl_carries_the_cost(env_type):
 
 
 @pytest.mark.parametrize(
-    "task", [SwarmTask(), NavigationTask(), NavigationTask(actions="continuous")], ids=str
+    "task",
+    [SwarmTask(), NavigationTask(), NavigationTask(actions="continuous"), TreasureTask()],
+    ids=str,
 )
 def test_a_batch_has_spaces_and_closes_itself(task):
     with task.vector_env(3, 0) as env:
@@ -126,7 +138,8 @@ def test_thresholds_are_stored_plainly():
     [
         (
             {"task": SMALL},
-            "train needs one of SwarmTask, OpenTask, SwarmTasks, NavigationTask, got MAPPOConfig",
+            "train needs one of SwarmTask, OpenTask, SwarmTasks, NavigationTask, TreasureTask, "
+            "got MAPPOConfig",
         ),
         ({"config": None}, "got NoneType"),
         ({"seed": -1}, "seed must be an integer ≥ 0, got -1"),

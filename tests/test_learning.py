@@ -387,7 +387,7 @@ def test_the_command_line_refuses_in_one_line(run, tmp_path):
         ("train", "swarm", "--out", run): "holds a run already",
         ("train", "swarm", "--resume", "--seed", "9", "--out", run): "another task, seed or config",
         ("train", "swarm", "--resume", "--out", tmp_path / "none"): "no run folder",
-        ("train", "cars"): "Available subcommands: swarm, swarm-any, navigation",
+        ("train", "cars"): "Available subcommands: swarm, swarm-any, navigation, treasure",
         ("evaluate", tmp_path / "none"): "no run folder",
         ("evaluate", empty): "no checkpoint",
         ("evaluate", broken): "damaged",

@@ -180,22 +180,22 @@ def certificate(folder, seed=7):
     folder = Path(folder)
     policy = runs.load(folder)
     result = json.loads((folder / "result.json").read_text())
-    kind = policy.task.kind
     with policy.task.vector_env(1, seed, autoreset=False) as env:
         flown = rollout(policy.act, env, record=True)
-        task = drawn_task(env) if kind == "swarm-any" else policy.task
+        task = drawn_task(env) if policy.task.kind == "swarm-any" else policy.task
     fig = plt.figure(figsize=(10, 6.2), layout="constrained")
     top, bottom = fig.add_gridspec(2, 1, height_ratios=(1.7, 1))
-    axis = fig.add_subplot(top, projection=None if kind == "navigation" else "3d")
-    if kind != "navigation":
+    spatial = "obstacles" in flown
+    axis = fig.add_subplot(top, projection="3d" if spatial else None)
+    if spatial:
         there = flown["obstacles"][0][flown["obstacles"][0, :, 2] < AWAY]
         flight(axis, task, flown["positions"][:, 0], there)
     else:
-        tracks(axis, flown["positions"][:, 0], flown["landmarks"][0])
+        tracks(axis, flown["positions"][:, 0], flown["landmarks"][0], policy.task.radii)
     log = read_log(folder / "progress.csv")
     axes = [fig.add_subplot(cell) for cell in bottom.subgridspec(1, 3)]
     first, done = "success", f"success {result['success_rate']:.1%} of {result['episodes']}"
-    if kind == "navigation":
+    if not spatial:
         first, done = "return_discounted", f"mean return {result['return_mean']:.2f}"
     training(log, sum(policy.task.thresholds), axes, first)
     cost = result["discounted_cost"]

@@ -1,11 +1,13 @@
 """Lesson 06, the attention actor-critic: its figures, and the checks of its exercises."""
 
 import csv
+import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
-from ..navigation.task import RADIUS
+from ..navigation.task import DAMPING, DT, MOVES, RADIUS
 from . import style
 from .exercise import ask, exercise, expect
 from .style import COST, NEUTRAL, PRICE, REWARD, THRESHOLD, budget_line, figure
@@ -14,12 +16,55 @@ LEARNERS = {  # key in the files → name, colour, line, mark
     "macaac": ("MACAAC", "#0072B2", "-", "o"),
     "maddpg-c": ("MADDPG-C", "#009E73", "--", "^"),
     "maac": ("MAAC, λ = 0", "#D55E00", "-.", "s"),
+    "macaac, one scale": ("MACAAC, one scale", "#56B4E9", "--", "o"),
+    "maac, one scale": ("MAAC, one scale", "#E69F00", ":", "s"),
     "mappo-lagrangian": ("MAPPO-Lagrangian", "#CC79A7", ":", "D"),
     "mappo, λ = 0": ("MAPPO, λ = 0", "#E69F00", ":", "v"),
-    "script": ("script", "#332288", ":", "*"),
+    "script": ("straight script", "#332288", ":", "*"),
+    "careless": ("careless script", "#44AA99", ":", "*"),
+    "careful": ("careful script", "#882255", ":", "*"),
     "random": ("random", "#7F7F7F", ":", "P"),
     "no-op": ("never moving", "#000000", ":", "X"),
 }
+
+
+def pilot(env, room=2 * RADIUS, ahead=4):
+    """Fly a script that knows the task and everybody's plan → cost and penalty of worlds, (E,).
+
+    Landmarks are assigned once. In every step, the farthest first, each agent takes of its 25 next
+    pairs of moves the one that leads `ahead` steps on nearest to its landmark, `room` away from
+    where the others will be; with `room=0` it does not care.
+    """
+    far = ((env.positions[:, :, None] - env.landmarks[:, None]) ** 2).sum(-1)
+    known = zip(env.landmarks, far, strict=True)
+    goals = np.stack([places[linear_sum_assignment(d)[1]] for places, d in known])
+    pairs = np.array(list(itertools.product(range(5), repeat=2)))
+    pushes = np.zeros((ahead, 25, 2))
+    pushes[:2] = DT * env.task.thrust * np.array(MOVES["openai"]).T[:, pairs.T].transpose(1, 2, 0)
+    worlds, cost, penalty = np.arange(env.num_envs), 0, 0
+
+    def path(x, v, pushes):
+        places = []
+        for push in pushes:
+            v = (1 - DAMPING) * v + push
+            places.append(x := x + DT * v)
+        return np.stack([*places, x + DT * v * (1 - DAMPING) / DAMPING])  # at last, at rest
+
+    for t in range(env.task.horizon):
+        x, v = env.positions, env.velocities
+        plans, moves = path(x, v, np.zeros(ahead)), np.zeros(x.shape[:2], int)
+        for i in (-np.linalg.norm(goals - x, axis=-1)).argsort(1).T:
+            paths = path(x[worlds, i][:, None], v[worlds, i][:, None], pushes)
+            away = np.linalg.norm(paths - goals[worlds, i][:, None], axis=-1)
+            gaps = np.linalg.norm(paths[:, :, :, None] - plans[:, :, None], axis=-1)
+            gaps[:, worlds, :, i] = np.inf
+            short = np.maximum(room - gaps, 0).max((0, -1))
+            score = away[:-1].mean(0) + away[-1] / 2 + 3 * (short > 0) + 20 * short
+            best = score.argmin(1)
+            moves[worlds, i], plans[:, worlds, i] = pairs[best, 0], paths[:, worlds, best]
+        step = env.step(moves)
+        cost, penalty = cost - step.rewards[:, 0], penalty + 0.99**t * step.costs.sum((1, 2))
+    return cost, penalty
 
 
 def read_training(path):
@@ -46,19 +91,17 @@ def show_training(curves, panels, levels=(), budget=None):
             axis.fill_between(
                 episodes, runs.min(0), runs.max(0), color=shade, alpha=0.2, linewidth=0
             )
-            at = episodes[-1], np.median(runs, 0)[-1]
             if name != "penalty" or algo == "maac":  # named beside it
-                axis.annotate(
-                    label, at, (3, 0), textcoords="offset points", color=shade, va="center"
-                )
+                end = 1.02 * episodes[-1], np.median(runs, 0)[-1]
+                axis.text(*end, label, color=shade, va="center")
         for label, level in levels if name == "cost" else ():
             axis.axhline(level, color=NEUTRAL, linestyle=":")
-            axis.annotate(label, (40, level), (0, 2), textcoords="offset points", ha="right")
+            axis.text(episodes[-1], level, label, ha="right", va="bottom")
         axis.set(xlabel="episodes (thousands)", ylabel={"lambda": "multiplier λ"}.get(name, name))
         axis.set_ylim(0, None)
         if name == "penalty":
             budget_line(axis, budget, "budget α")
-    figure(fig, "Medians and ranges of five trainings of each learner against episodes")
+    figure(fig, "Medians and ranges of trainings of each learner against episodes")
 
 
 def show_colleague(curves, budget):
@@ -66,7 +109,8 @@ def show_colleague(curves, budget):
     fig, axes = plt.subplots(1, 3, figsize=(11, 2.8))
     for axis, name, shade in zip(axes, ("cost", "penalty", "lambda"), (REWARD, COST, PRICE),
                                  strict=True):  # fmt: skip
-        for algo, k, line, color in (("macaac", 3, "--", NEUTRAL), ("colleague", 0, "-", shade)):
+        runs = ("macaac, one scale, long", 3, "--", NEUTRAL), ("colleague", 0, "-", shade)
+        for algo, k, line, color in runs:
             episodes = curves(algo, "episodes")[k] / 1000
             axis.plot(episodes, curves(algo, name)[k], color=color, linestyle=line)
         axis.set(xlabel="episodes (thousands)", ylabel={"lambda": "multiplier λ"}.get(name, name))
@@ -117,16 +161,22 @@ def show_dependence(change):
 
 
 def show_attention(maps, at, positions, landmarks):
-    """Display one frame, its agents numbered, and three critics' attention in it."""
-    fig, axes = plt.subplots(1, 4, figsize=(10.5, 3))
-    tracks(axes[0], positions[None], landmarks)
-    for agent, place in enumerate(positions):
-        axes[0].annotate(str(agent), place, (7, 5), textcoords="offset points", weight="bold")
-    axes[0].set_title("the frame")
-    for axis, (name, weights) in zip(axes[1:], maps.items(), strict=True):
-        table(axis, weights[at].numpy(), name, "agent")
+    """Display three critics' attention in one frame: on the scene, and below it as numbers."""
+    fig, axes = plt.subplots(2, len(maps), figsize=(10.5, 6.3))
+    for (scene, axis), (name, weights) in zip(axes.T, maps.items(), strict=True):
+        tracks(scene, positions[None], landmarks, [RADIUS] * len(positions))
+        for (i, j), ω in np.ndenumerate(weights[at].numpy()):
+            arrow = {"color": NEUTRAL, "linewidth": 5 * ω, "alpha": min(1, 2 * ω), "shrinkB": 9}
+            arrow |= {"arrowstyle": "-|>", "connectionstyle": "arc3,rad=0.15"}
+            if i == j:
+                at_name = {"xytext": (9, 9), "textcoords": "offset points", "weight": "bold"}
+                scene.annotate(str(i), positions[i], **at_name)
+            else:
+                scene.annotate("", positions[j], positions[i], arrowprops=arrow)
+        scene.set_title(name)
+        table(axis, weights[at].numpy(), "", "agent")
         axis.set_xlabel("attends to agent")
-    figure(fig, "Five numbered agents among landmarks, and three matrices of attention weights")
+    figure(fig, "Numbered agents, arrows as wide as their attention weights, and the weights")
 
 
 def show_influence(weights, influence, title):
@@ -139,11 +189,7 @@ def show_influence(weights, influence, title):
 
 def show_ablation(ablation, budget):
     """Display cost, penalty and λ at the end of trainings with the authors' switches."""
-    columns = (
-        ("cost", "cost", REWARD),
-        ("penalty", "penalty", COST),
-        ("multiplier λ", "lambda", PRICE),
-    )
+    columns = ("cost", "cost", REWARD), ("penalty", "penalty", COST), ("λ", "lambda", PRICE)
     panels = {x: ([run[k] for run in ablation.values()], shade) for x, k, shade in columns}
     line = "penalty", budget, f"budget α = {budget:g}"
     names = [name.replace("_", " ") for name in ablation]
@@ -160,13 +206,13 @@ def show_frames(frames, steps):
     figure(fig, "Frames of an episode: five agents and five landmarks in a square")
 
 
-def tracks(axis, positions, landmarks):
-    """Draw an episode of navigation from above: positions (T, N, 2), landmarks (L, 2)."""
+def tracks(axis, positions, landmarks, radii):
+    """Draw an episode from above: positions (T, N, 2), landmarks (L, 2), radii (N,) of agents."""
     for agent in range(positions.shape[1]):
         axis.plot(*positions[:, agent].T, color=REWARD, linestyle=("-", "--", "-.", ":")[agent % 4])
     axis.plot(*positions[0].T, "o", color="white", markeredgecolor=REWARD, markersize=5)
-    for place in positions[-1]:
-        axis.add_patch(plt.Circle(place, RADIUS, color=REWARD, alpha=0.4, linewidth=0))
+    for place, radius in zip(positions[-1], radii, strict=True):
+        axis.add_patch(plt.Circle(place, radius, color=REWARD, alpha=0.4, linewidth=0))
     axis.plot(*landmarks.T, "x", color=THRESHOLD, markersize=7)
     axis.set(aspect="equal", xlabel="x", ylabel="y", xlim=(-1.4, 1.4), ylim=(-1.4, 1.4))
 

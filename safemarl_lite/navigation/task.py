@@ -29,7 +29,7 @@ from ..settings import Count, Discount, check_fields, thresholds_of
 if TYPE_CHECKING:
     from .world import NavigationVectorEnv
 
-DT, DAMPING, THRUST, STIFFNESS, MARGIN, RADIUS = 0.1, 0.25, 5.0, 100.0, 1e-3, 0.15
+DT, DAMPING, STIFFNESS, MARGIN, RADIUS = 0.1, 0.25, 100.0, 1e-3, 0.15
 MOVES = {  # direction of each discrete action; the two libraries order the axes' signs differently
     "openai": ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)),
     "mpe2": ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)),
@@ -37,30 +37,20 @@ MOVES = {  # direction of each discrete action; the two libraries order the axes
 
 
 @dataclass(frozen=True)
-class NavigationTask:
-    """Everything that may be set about the task; raises `ValueError` on construction."""
+class ParticleTask:
+    """What the tasks of the particle world share; raises `ValueError` on construction."""
 
-    kind: ClassVar[str] = "navigation"
+    kind: ClassVar[str]
+    integration: ClassVar[str] = "openai"
 
-    n_agents: Count = 5
-    n_landmarks: Count = 5
-    horizon: Count = 25  # steps
-    thresholds: tuple[float, ...] = (3.0,)  # α_1 of collisions and, if given, α_2 of the arena
+    thresholds: tuple[float, ...] = (3.0,)  # α_1 and, if given, α_2
     discount: Discount = 0.99
-    integration: Literal["openai", "mpe2"] = "openai"
-    view: Literal["relational", "paper"] = "relational"
     actions: Literal["discrete", "continuous"] = "discrete"
     horizon_is_terminal: bool = True  # else truncated there, and learners bootstrap
 
     def __post_init__(self) -> None:
         check_fields(self)
         object.__setattr__(self, "thresholds", thresholds_of("thresholds", self.thresholds))
-
-    def vector_env(self, num_envs: int, seed=0, **options: bool) -> "NavigationVectorEnv":
-        """A `NavigationVectorEnv` of this task."""
-        from .world import NavigationVectorEnv
-
-        return NavigationVectorEnv(self, num_envs, seed, **options)
 
     @property
     def threshold(self) -> float | tuple[float, ...]:
@@ -78,6 +68,40 @@ class NavigationTask:
         """Number of discrete actions, or of the components of a continuous one."""
         return 5 if self.actions == "discrete" else 2
 
+
+@dataclass(frozen=True)
+class NavigationTask(ParticleTask):
+    """Everything that may be set about the task; raises `ValueError` on construction.
+
+    `thresholds` are α_1 of collisions and, if given, α_2 of the arena.
+    """
+
+    kind: ClassVar[str] = "navigation"
+    thrust: ClassVar[float] = 5.0  # the largest own force along an axis
+
+    n_agents: Count = 5
+    n_landmarks: Count = 5
+    horizon: Count = 25  # steps
+    integration: Literal["openai", "mpe2"] = "openai"
+    view: Literal["relational", "paper"] = "relational"
+
+    def vector_env(self, num_envs: int, seed=0, **options: bool) -> "NavigationVectorEnv":
+        """A `NavigationVectorEnv` of this task."""
+        from .world import NavigationVectorEnv
+
+        return NavigationVectorEnv(self, num_envs, seed, **options)
+
+    @property
+    def radii(self) -> tuple[float, ...]:
+        """The agents' radii, (N,)."""
+        return (RADIUS,) * self.n_agents
+
+    @property
+    def layout(self) -> tuple[int, tuple[int, int], tuple[int, int]]:
+        """Numbers of an agent's own, then (rows, numbers in a row) of landmarks and of others."""
+        own, mark, other = (4, 2, 2) if self.view == "paper" else (5, 3, 4)
+        return own, (self.n_landmarks, mark), (self.n_agents - 1, other)
+
     @property
     def view_size(self) -> int:
         """Length O of an agent's own view; see `paper_view` and `relational_view`."""
@@ -85,24 +109,30 @@ class NavigationTask:
         return own + each * self.n_landmarks + 4 * (self.n_agents - 1)
 
 
-def contact_force(ways: Tensor, gaps: Tensor) -> Tensor:
-    """Force on each agent from all others, (N, 2, E).
+def contact_force(ways: Tensor, gaps: Tensor, reach: float | Tensor = 2 * RADIUS) -> Tensor:
+    """Force on each agent from each other one, (N, N − 1, 2, E).
 
-    `ways` (N, N − 1, 2, E) lead to the others, `gaps` (N, N − 1, E) are their lengths. Agents at
-    exactly the same point do not push each other (in mpe2 they become NaN).
+    `ways` (N, N − 1, 2, E) lead to the others, `gaps` (N, N − 1, E) are their lengths, `reach` the
+    sum of the two radii. Agents at exactly the same point do not push each other (in mpe2 they
+    become NaN).
     """
-    push, near = torch.zeros_like(gaps), gaps < 2 * RADIUS + 40 * MARGIN  # beyond, s < 1e-20
-    d = gaps[near]
-    overlap = MARGIN * softplus((2 * RADIUS - d) / MARGIN, threshold=40)
-    push[near] = STIFFNESS * overlap / d.clamp(min=1e-99)
-    return -(ways * push[:, :, None]).sum(1)
+    push, deep = torch.zeros_like(gaps), reach - gaps
+    near = deep > -40 * MARGIN  # beyond, s < 1e-20
+    overlap = MARGIN * softplus(deep[near] / MARGIN, threshold=40)
+    push[near] = STIFFNESS * overlap / gaps[near].clamp(min=1e-99)
+    return -(ways * push[:, :, None])
 
 
 def integrate(
-    positions: Tensor, velocities: Tensor, force: Tensor, order: str
+    positions: Tensor, velocities: Tensor, force: Tensor, order: str, fastest: float = torch.inf
 ) -> tuple[Tensor, Tensor]:
-    """One step of DT under `force` → (positions, velocities); see the two orders above."""
+    """One step of DT under `force` → (positions, velocities); see the two orders above.
+
+    No agent is faster than `fastest` afterwards.
+    """
     later = (1 - DAMPING) * velocities + DT * force
+    if fastest < torch.inf:
+        later *= (fastest / later.square().sum(1, keepdim=True).sqrt()).clamp(max=1)
     return positions + DT * (later if order == "openai" else velocities), later
 
 

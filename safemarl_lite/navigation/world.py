@@ -24,7 +24,6 @@ from ..step import Step
 from .task import (
     MOVES,
     RADIUS,
-    THRUST,
     NavigationTask,
     contact_force,
     integrate,
@@ -52,7 +51,7 @@ class NavigationVectorEnv(Batch):
         self.discrete = task.actions == "discrete"
         self.agent_action_space = spaces.Discrete(5) if self.discrete else spaces.Box(-1, 1, (2,))
         self._others = torch.tensor([j for i in range(n) for j in range(n) if j != i]).long()
-        self._thrust = THRUST * torch.tensor(MOVES[task.integration], dtype=torch.float64).T
+        self._thrust = task.thrust * torch.tensor(MOVES[task.integration], dtype=torch.float64).T
         self._start()
 
     def reset(
@@ -66,9 +65,12 @@ class NavigationVectorEnv(Batch):
             self.rng = np.random.default_rng(seed)
         self._start()
         for name, value in self._given(options):
-            setattr(self, "_" + name, _inside(value))
+            self._set(name, value)
         self._measure()
         return self.observations(), self.state()
+
+    def _set(self, name, value):
+        setattr(self, "_" + name, _inside(value))
 
     def _start(self):
         """Draw starts in the reference's order: for each world its agents, then its landmarks."""
@@ -93,7 +95,7 @@ class NavigationVectorEnv(Batch):
     def _forces(self, actions):
         """The agents' own forces (N, 2, E) for checked actions."""
         if not self.discrete:
-            return _inside(THRUST * self._checked(actions))
+            return _inside(self.task.thrust * self._checked(actions))
         shape, actions = (self.num_envs, self.task.n_agents), np.asarray(actions)
         fits = actions.shape == shape and actions.dtype.kind in "iu"
         if not fits or actions.min() < 0 or actions.max() > 4:
@@ -104,12 +106,10 @@ class NavigationVectorEnv(Batch):
     def step(self, actions: np.ndarray) -> Step:
         """Advance every world by one step → `Step`, whose surrogate is the cost itself."""
         task = self.task
-        force = contact_force(self._ways, self._gaps) + self._forces(actions)
-        state = self._positions, self._velocities, force
-        self._positions, self._velocities = integrate(*state, task.integration)
+        self._move(self._forces(actions))
         self.steps += 1
         self._measure()
-        rewards = np.repeat(-self.distance_cost()[:, None], task.n_agents, 1)
+        rewards = np.repeat(-self.team_cost()[:, None], task.n_agents, 1)
         costs, contacts = self.costs(), self.contacts()
         ends = np.zeros((2, self.num_envs), bool)  # terminated, truncated
         ends[0 if task.horizon_is_terminal else 1] = self.steps >= task.horizon
@@ -119,7 +119,13 @@ class NavigationVectorEnv(Batch):
             now = self.observations(), self.state()
         return Step(*now, rewards, costs, *ends, *successor, contacts, costs)
 
-    def distance_cost(self) -> np.ndarray:
+    def _move(self, force):
+        """Move all agents by one step under their own forces (N, 2, E) and the contacts'."""
+        state = self._positions, self._velocities
+        force = force + contact_force(self._ways, self._gaps).sum(1)
+        self._positions, self._velocities = integrate(*state, force, self.task.integration)
+
+    def team_cost(self) -> np.ndarray:
         """The team's cost k now: Σ over landmarks of the distance to the nearest agent, (E,)."""
         return self._distances.amin(0).sum(0).numpy()
 
@@ -156,6 +162,16 @@ class NavigationVectorEnv(Batch):
         clock = torch.full((1, self.num_envs), self._time_left(), dtype=torch.float64)
         return torch.cat([*parts, clock]).float().t().contiguous().numpy()
 
+    def discs(self) -> list[tuple[np.ndarray, float, tuple[int, ...]]]:
+        """Places, radii and colours of what `picture` shows of the first world.
+
+        Blue: agents; orange: agents that collide; dark: landmarks.
+        """
+        hits = (self._gaps[..., 0] < 2 * RADIUS).any(1)
+        agents = [(x, RADIUS, (213, 94, 0) if hit else (0, 114, 178))
+                  for x, hit in zip(self.positions[0], hits, strict=True)]  # fmt: skip
+        return agents + [(x, 0.05, (38, 38, 38)) for x in self.landmarks[0]]
+
     def _time_left(self):
         return 1 - self.steps / self.task.horizon
 
@@ -182,10 +198,11 @@ class NavigationEnv(OneWorld):
     `landmarks` (L, 2).
     """
 
+    task_type: ClassVar = NavigationTask
     metadata: ClassVar = OneWorld.metadata | {"name": "navigation_v0"}
 
-    def __init__(self, task: NavigationTask | None = None, render_mode: str | None = None) -> None:
-        batch = NavigationVectorEnv(task or NavigationTask(), 1, autoreset=False)
+    def __init__(self, task=None, render_mode: str | None = None) -> None:
+        batch = (task or self.task_type()).vector_env(1, autoreset=False)
         super().__init__(batch, render_mode)
 
     def render(self) -> np.ndarray | None:
@@ -194,10 +211,7 @@ class NavigationEnv(OneWorld):
 
 
 def picture(env: NavigationVectorEnv, size: int = 400, reach: float = 1.4) -> np.ndarray:
-    """The first world of a batch from above, (size, size, 3) uint8.
-
-    Blue: agents; orange: agents that collide; dark: landmarks; the arena is the white square.
-    """
+    """The first world of a batch from above, (size, size, 3) uint8; its discs, the arena white."""
     scale = 2 * size / (2 * reach)  # drawn at twice the size, then shrunk: smooth edges
     image = Image.new("RGB", (2 * size, 2 * size), (224, 224, 224))
     draw = ImageDraw.Draw(image, "RGBA")
@@ -207,9 +221,6 @@ def picture(env: NavigationVectorEnv, size: int = 400, reach: float = 1.4) -> np
         return x - radius * scale, y - radius * scale, x + radius * scale, y + radius * scale
 
     draw.rectangle(box((0, 0), 1), fill=(255, 255, 255))
-    collides = (env._gaps[..., 0] < 2 * RADIUS).any(1).tolist()
-    for place, hit in zip(env.positions[0], collides, strict=True):
-        draw.ellipse(box(place, RADIUS), fill=(213, 94, 0, 217) if hit else (0, 114, 178, 217))
-    for place in env.landmarks[0]:
-        draw.ellipse(box(place, 0.05), fill=(38, 38, 38, 217))
+    for place, radius, colour in env.discs():
+        draw.ellipse(box(place, radius), fill=(*colour, 217))
     return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))

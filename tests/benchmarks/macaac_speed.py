@@ -4,8 +4,9 @@
 
 The original MAAC (commit 6174a01, unmodified, same task and machine type) trains at 116 env-steps/s
 with 4 updates of 1,024 replayed steps per 100 env-steps: 41 gradient samples an env-step. The first
-two rows take as many, with the hidden size here and with the original's. CPU seconds are counted
-beside wall seconds, because other work on the machine slows only the latter.
+two rows take as many, with the hidden size here and with the original's, and like it read views at
+one scale. CPU seconds are counted beside wall seconds, because other work on the machine slows only
+the latter.
 """
 
 import statistics
@@ -19,9 +20,9 @@ from safemarl_lite.navigation import NavigationTask, NavigationVectorEnv
 
 ORIGINAL, ROUNDS, STEPS = 116, 5, 25
 SETTINGS = {
-    "41 samples an env-step": {"batch": 1024, "updates": 128},
+    "41 samples an env-step": {"batch": 1024, "updates": 128, "zoom": False},
     "41 samples an env-step, hidden size 128": {
-        "batch": 1024, "updates": 128, "hidden_critic": 128, "hidden_actor": 128},
+        "batch": 1024, "updates": 128, "zoom": False, "hidden_critic": 128, "hidden_actor": 128},
     "defaults": {},
     "defaults, MADDPG-C": {"algo": "maddpg-c"},
 }  # fmt: skip
