@@ -25,20 +25,22 @@ def clopper_pearson(count: int, n: int, level: float = LEVEL) -> float:
     return float(test.proportion_ci(level, "exact").high)
 
 
-def upper_bound(costs: np.ndarray, cap: float, level: float = LEVEL) -> float:
+def upper_bound(costs: np.ndarray, cap: float, level: float = LEVEL, most: float = np.inf) -> float:
     """Upper confidence bound of E[C] from independent episodes' costs C ≥ 0, (n,), n ≥ 2.
 
     E[C] = P(C > 0) · E[C | C > 0], and each factor is bounded at half the error: the probability
-    by Clopper and Pearson (exact), the mean cost of an episode that has one by `skewed_mean_bound`
-    (asymptotic) and by `cap`, the most that an episode costs, or the largest cost seen if that is
-    larger. With fewer than `ENOUGH` such episodes it is the cap alone that bounds that mean.
-    Raises `ValueError` on costs that are no numbers ≥ 0: what is not finite is never certified.
+    by Clopper and Pearson (exact), the mean cost of an episode that has one by `cap`, the most that
+    an episode is taken to cost, and from `ENOUGH` such episodes on by `skewed_mean_bound` too
+    (asymptotic). A sample with a cost above the cap refutes it: what is left is `most`, which no
+    episode can exceed. Raises `ValueError` on costs that are no numbers ≥ 0: what is not finite is
+    never certified.
     """
     costs = np.asarray(costs, float)
     if costs.ndim != 1 or len(costs) < 2 or not ((costs >= 0) & (costs < np.inf)).all():
         raise ValueError(f"a bound needs two or more finite costs ≥ 0, got {_listed(costs)}")
     hit, half = costs[costs > 0], 1 - (1 - level) / 2
-    most = max(cap, costs.max())
+    if costs.max() <= cap:
+        most = cap
     if len(hit) >= ENOUGH:
         most = min(most, skewed_mean_bound(hit, half))
     return float(clopper_pearson(len(hit), len(costs), half) * most)
@@ -76,19 +78,6 @@ def bernstein_bound(costs: np.ndarray, cap: float, level: float = LEVEL) -> floa
     n, doubt = len(costs), np.log(2 / (1 - level))
     spread = np.sqrt(2 * costs.var(ddof=1) * doubt / n)
     return float(costs.mean() + spread + 7 * cap * doubt / (3 * (n - 1)))
-
-
-def episodes_needed(
-    bound: Callable[[np.ndarray], float], rate: float, cost: float, threshold: float
-) -> int | None:
-    """Least n, in hundreds, at which `bound` certifies a policy if the sample is what is expected.
-
-    A share `rate` of the n episodes costs `cost`, the others nothing; None beyond 100,000.
-    """
-    for n in range(100, 100_001, 100):
-        if bound(np.where(np.arange(n) < round(rate * n), cost, 0.0)) <= threshold:
-            return n
-    return None
 
 
 def rollout(
@@ -164,7 +153,9 @@ def summary(waves: dict[int, dict[str, np.ndarray]], task) -> dict[str, Any]:
     total, episode = all_["discounted"].sum(1), all_["episode"].sum(1)
     episodes = len(total)
     m, cap = len(task.thresholds), task.cost_cap
-    bound = partial(upper_bound, cap=cap)
+    most = getattr(task, "cost_most", cap)  # where the cap is proved there is no other
+    bound = partial(upper_bound, cap=cap, most=most)
+    late = task.discount ** (1 - task.horizon)  # Σ c_t ≤ late · Σ γ^t c_t
     constraints = [  # Bonferroni: all m bounds hold together at their level
         {
             "mean": float(c.mean()),
@@ -185,7 +176,10 @@ def summary(waves: dict[int, dict[str, np.ndarray]], task) -> dict[str, Any]:
             "upper99_bernstein": bernstein_bound(total, cap) if total.max() <= cap else None,
             "cap": cap,
         },
-        "episode_cost": {"mean": float(episode.mean()), "upper99": bound(episode)},
+        "episode_cost": {
+            "mean": float(episode.mean()),
+            "upper99": bound(episode, cap=late * cap, most=late * most),
+        },
         "violation_rate": {
             "mean": violations / episodes,
             "upper99": clopper_pearson(violations, episodes),

@@ -126,7 +126,9 @@ def certify(
 ) -> dict[str, Any]:
     """The certificate of a policy, or of a run folder's best one, on its own task.
 
-    Of a folder it is written to `result.json` there as well; `task_type` as in `load`.
+    Of a folder it is written to `result.json` there as well; `task_type` as in `load`. Its level
+    is that of one policy, fixed before anybody looked at these flights: who tunes by them, or takes
+    the best of many runs, certifies with another seed.
     """
     policy = run if isinstance(run, Policy) else load(run, task_type=task_type)
     result = evaluate(policy.act, policy.task, episodes, seed)

@@ -21,8 +21,8 @@ from safemarl_lite.cmdp import evaluate as evaluate_cmdp
 from safemarl_lite.evaluate import (
     bernstein_bound,
     clopper_pearson,
-    episodes_needed,
     evaluate,
+    rollout,
     skewed_mean_bound,
     upper_bound,
 )
@@ -32,6 +32,7 @@ from safemarl_lite.lagrangian import (
     combined_advantage,
     gae,
 )
+from safemarl_lite.lessons.lesson_05 import episodes_needed
 from safemarl_lite.lessons.tasks import random_cmdp
 from safemarl_lite.mappo import MAPPO, MAPPOConfig
 from safemarl_lite.navigation import NavigationTask
@@ -137,7 +138,9 @@ def test_upper_bound_by_hand():
     for few in (0, 1, 2, 9):  # how they spread says nothing yet: the cap
         costs[:few] = 2
         assert upper_bound(costs, 10) == pytest.approx(10 * often[few])
-    assert upper_bound(costs, 1) == pytest.approx(2 * often[9])  # no cap: an episode cost more
+    costs[8] = 10.001  # one refutes the cap: what no episode exceeds is left, or nothing
+    assert upper_bound(costs, 10, most=300) == pytest.approx(300 * often[9])
+    assert upper_bound(costs, 10) == np.inf
     costs[:12] = 4
     assert upper_bound(costs, 10) == pytest.approx(4 * often[12])  # no spread
     costs[:12] = np.repeat([2, 4, 6], 4)
@@ -149,6 +152,34 @@ def test_upper_bound_by_hand():
     costs[11] = 10
     assert skewed_mean_bound(costs[:12], 0.995) > 5 and upper_bound(costs, 10) <= 10 * often[12]
     assert clopper_pearson(0, 100, 0.99) == pytest.approx(1 - 0.01 ** (1 / 100))
+
+
+def test_a_refuted_cap_certifies_nothing():
+    """Taking the dearest flight that was seen for the cap, as if it were one, would not cover."""
+    rng, n, missed, naive = np.random.default_rng(0), 2000, 0, 0
+    true = 0.0015 * 12 + 0.0005 * 250
+    for _ in range(400):
+        u = rng.random(n)
+        costs = np.where(u < 0.0015, 12.0, 0) + np.where(u > 1 - 0.0005, 250.0, 0)
+        if 0 < (hits := int((costs > 0).sum())) < 10:
+            missed += upper_bound(costs, 10, most=2219) < true
+            naive += clopper_pearson(hits, n, 0.995) * costs.max() < true
+    assert missed == 0 and naive > 100
+
+
+def test_the_most_that_a_flight_can_cost_is_what_a_heap_of_drones_costs():
+    task = SwarmTask(n_drones=3, n_obstacles=2, horizon=40)
+    heap = {
+        "positions": np.full((2, 3, 3), 5.0) + 0.7 * np.eye(3),
+        "obstacles": np.full((2, 2, 3), 5.0),
+    }
+    with task.vector_env(2, 0, autoreset=False) as env:
+        reset = env.reset
+        env.reset = lambda seed: reset(seed, heap)
+        env._fly = lambda actions: None
+        flown = rollout(lambda views: np.zeros((2, 3, 3)), env, 0)
+    assert flown["discounted"] == pytest.approx(task.cost_most)
+    assert flown["episode"].max() <= task.cost_most * task.discount ** (1 - task.horizon)
 
 
 def test_bernstein_covers_where_the_asymptotic_bound_does_not():
@@ -177,8 +208,10 @@ def test_episodes_needed_by_each_bound():
     product, bernstein = (partial(bound, cap=10) for bound in (upper_bound, bernstein_bound))
     for bound in (product, bernstein):
         n = episodes_needed(bound, 0.005, 4, 0.1)
-        few, enough = (np.repeat([4.0, 0.0], [round(0.005 * k), k - round(0.005 * k)])
-                       for k in (n - 100, n))  # fmt: skip
+        few, enough = (np.zeros(k) for k in (n - 100, n))
+        for costs in few, enough:
+            hit = costs[: round(0.005 * len(costs))]
+            hit[::2], hit[1::2] = 2, 6
         assert bound(enough) <= 0.1 < bound(few)
     assert episodes_needed(bernstein, 0.0, 4, 0.1) > 2 * episodes_needed(product, 0.0, 4, 0.1)
     assert episodes_needed(product, 0.03, 4, 0.1) is None  # its mean is above the threshold

@@ -13,7 +13,11 @@ from scipy import stats
 
 from safemarl_lite import load, runs
 from safemarl_lite.equivariant import SwarmCritic
-from safemarl_lite.evaluate import bernstein_bound, episodes_needed, upper_bound
+from safemarl_lite.evaluate import (
+    bernstein_bound,
+    clopper_pearson,
+    upper_bound,
+)
 from safemarl_lite.lessons import any_swarm, lesson_05, style
 from safemarl_lite.mappo import MAPPO, MAPPOConfig
 from safemarl_lite.step import episode_means
@@ -59,7 +63,18 @@ def test_five_ways_to_set_one_number_end_as_the_page_says():
 def test_the_seeds_are_certified_as_the_page_says_and_the_control_is_not():
     ten = TEN["seeds"].values()
     assert list(TEN["seeds"]) == [str(seed) for seed in range(2011, 2011 + len(ten))]
-    assert sum(row["certified"] and row["success"] >= 0.99 for row in ten) == 8  # as the text says
+    for rows in ten, TEN["fresh"]["seeds"].values():  # as the text says
+        assert sum(row["certified"] for row in rows) == 8
+        assert sum(row["certified"] and row["success"] >= 0.99 for row in rows) == 7
+    counts = {s: round(r["flights"] * r["violations"]) for s, r in TEN["fresh"]["seeds"].items()}
+    shown = lesson_05.certificates(TEN["fresh"])["seed 2016"]["violation_rate"]
+    assert shown["upper99"] == pytest.approx(clopper_pearson(counts["2016"], 10_000))
+    for seed, row in TEN["fresh"]["seeds"].items():
+        assert row["certified"] == (row["upper99"] <= 0.1)
+        if counts[seed] < 10:  # then it is the cap, if no flight was dearer
+            often = clopper_pearson(counts[seed], row["flights"], 0.995)
+            most = 10 if row["dearest"] <= 10 else SwarmTask().cost_most
+            assert row["upper99"] == pytest.approx(often * most)
     shown = lesson_05.certificates(TEN)["seed 2011"]["violation_rate"]
     count, row = round(2000 * shown["mean"]), TEN["seeds"]["2011"]
     exact = stats.binomtest(count, 2000, alternative="less").proportion_ci(0.99, "exact").high
@@ -75,7 +90,7 @@ def test_the_numbers_of_flights_are_the_least_that_certify():
     bounds = dict(zip(lesson_05.BOUNDS, bounds, strict=True))
     for name, bound in bounds.items():
         needed = TEN["episodes_needed"][name]
-        assert needed["0.005"] == episodes_needed(bound, 0.005, 4.0, 0.1)
+        assert needed["0.005"] == lesson_05.episodes_needed(bound, 0.005, 4.0, 0.1)
     two, other = (list(TEN["episodes_needed"][name].values()) for name in bounds)
     assert all(x < y for x, y in zip(two, other, strict=True)) and other == sorted(other)
 
@@ -129,6 +144,8 @@ def test_the_shipped_policys_certificate():
     assert result["success_rate"] > 0.99 and result["violation_rate"]["mean"] == 0
     assert cost["upper99"] == pytest.approx(10 * (1 - 0.005 ** (1 / 500)))  # the cap
     assert cost["upper99_bernstein"] > 2 * result["threshold"]
+    late = 0.99**-99  # a cost in the last step counts so little in the discounted cap
+    assert result["episode_cost"]["upper99"] == pytest.approx(cost["upper99"] * late)
     whole = json.loads((FIGURES / "runs/swarm/result.json").read_text())
     assert whole["certified"] and whole["episodes"] == 2000
     assert 0 < whole["violation_rate"]["mean"] < 10 / 2000  # the cap bounds what each costs

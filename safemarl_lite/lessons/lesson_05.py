@@ -120,19 +120,27 @@ def show_seeds(log, threshold, colleague=None, seed=None):
     figure(axes[0].figure, f"Arrivals, cost and multiplier of {what}")
 
 
-def certificates(table, flights=2000):
+def episodes_needed(bound, rate, cost, threshold):
+    """Least n, in hundreds, at which `bound` certifies; beyond 100,000 None.
+
+    Of n episodes a share `rate` costs half of `cost` and one and a half of it in turns."""
+    for n in range(100, 100_001, 100):
+        violating = cost * (0.5 + np.arange(round(rate * n)) % 2)
+        if bound(np.concatenate([violating, np.zeros(n - len(violating))])) <= threshold:
+            return n
+    return None
+
+
+def certificates(table):
     """Rows of `05_ten_seeds.json` → name: certificate, as `show_certificates` takes them."""
-    return {
-        f"seed {seed}": {
-            "success_rate": row["success"],
-            "discounted_cost": {"mean": row["cost"]} | {x: row[x] for x in BOUNDS},
-            "violation_rate": {
-                "mean": row["violations"],
-                "upper99": clopper_pearson(round(flights * row["violations"]), flights),
-            },
-        }
-        for seed, row in table["seeds"].items()
-    }
+    shown = {}
+    for seed, row in table["seeds"].items():
+        share, flights = row["violations"], row.get("flights", 2000)
+        share = {"mean": share, "upper99": clopper_pearson(round(flights * share), flights)}
+        cost = {"mean": row["cost"]} | {x: row[x] for x in BOUNDS}
+        parts = {"success_rate": row["success"], "discounted_cost": cost, "violation_rate": share}
+        shown[f"seed {seed}"] = parts
+    return shown
 
 
 def show_certificates(results, threshold):

@@ -154,10 +154,8 @@ class SwarmTask:
     def _check_feasible(self):
         def refuse_below(name, given, least, why):
             if given < least:
-                enough = np.ceil(least * 1e4) / 1e4  # rounded up, so that this number is accepted
-                raise InfeasibleTask(
-                    f"{name}={given:g} is infeasible: {why}; at least {enough:.10g}"
-                )
+                low = np.ceil(least * 1e4) / 1e4  # rounded up, so that this number is accepted
+                raise InfeasibleTask(f"{name}={given:g} is infeasible: {why}; at least {low:.10g}")
 
         n, d, reach = self.n_drones, self.d_safe, self.obstacle_radius + self.d_safe
         refuse_below("d_safe", d, 2 * self.body_radius, "drones would touch without a cost")
@@ -240,6 +238,12 @@ class SwarmTask:
     def margins(self) -> float | np.ndarray:
         """Width (m) of the surrogate's ramp; or one for each other, (K,)."""
         return self.margin
+
+    @property
+    def cost_most(self) -> float:
+        """No episode's discounted cost is above this: all too close to all in every step."""
+        steps = (1 - self.discount**self.horizon) / (1 - self.discount)
+        return self.n_drones * (self.n_drones - 1 + self.n_obstacles) * steps
 
     @property
     def n_agents(self) -> int:

@@ -28,7 +28,7 @@ from scipy import sparse, stats
 
 from safemarl_lite import load
 from safemarl_lite.evaluate import HELD_OUT, upper_bound
-from safemarl_lite.swarm import OpenTask, SwarmTask
+from safemarl_lite.swarm import OpenTask
 from safemarl_lite.swarm.open import OWN, PUSH, ROW
 from safemarl_lite.swarm.open_world import OpenVectorEnv
 from safemarl_lite.swarm.task import GRAVITY, lengths
@@ -208,7 +208,7 @@ def fly(make, task, flights, seed=SEED):
     return out
 
 
-def summary(flown, of):
+def summary(flown, of, task):
     """Means over the flights `of`, 95 % bands (Clopper–Pearson; bootstrap over flights), bound."""
     out = {"flights": int(of.sum())}
     for name in ("success", "clean"):
@@ -218,7 +218,8 @@ def summary(flown, of):
     again = np.random.default_rng(0).choice(agents, (1000, len(agents))).mean(1)
     out["agent"] = [float(agents.mean()), *np.quantile(again, [0.025, 0.975]).tolist()]
     cost = flown["cost"][of]
-    out["cost"], out["upper99"] = float(cost.mean()), upper_bound(cost, SwarmTask.cost_cap)
+    out["cost"] = float(cost.mean())
+    out["upper99"] = upper_bound(cost, task.cost_cap, most=task.cost_most)
     return out
 
 
@@ -254,9 +255,9 @@ def main():
 
     def rate(part, name, label, make, task, flights):
         flown = fly(make, task, max(10, round(flights)), given.seed)
-        row = {"all": summary(flown, np.ones(len(flown["clean"]), bool))}
+        row = {"all": summary(flown, np.ones(len(flown["clean"]), bool), task)}
         if flown["moving"].sum() > 1:
-            row["moving"] = summary(flown, flown["moving"] > 0)
+            row["moving"] = summary(flown, flown["moving"] > 0, task)
         for which, numbers in row.items():
             say(f"{name} {label} ({which})", task.n_drones, numbers)
         table[part].setdefault(name, {})[label] = row
