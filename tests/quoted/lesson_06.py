@@ -106,7 +106,10 @@ QUOTED = {
         f"{cost('macaac')():.1f}": cost("macaac"),
         **given("312"),  # iterations: `LONG` in tests/benchmarks/lesson_06_runs.py
     },
-    "views-text": {"59.3": cost("paper view, one scale, long")},
+    "views-text": {
+        "59.3": cost("paper view, one scale, long"),
+        f"{cost('paper view')():.1f}": cost("paper view"),
+    },
     "attention-44": {"0.15": lambda: RADIUS},
     "switches": {"25": lambda: TASK.horizon, **given("20", "0.01", "1e-5")},
     "attention-64": {
