@@ -66,10 +66,9 @@ def test_a_script_can_keep_the_budget_at_a_price_far_below_any_learners_shortfal
 
 
 @pytest.mark.parametrize("algo", ["maac", "macaac"])
-def test_more_scales_and_a_shorter_schedule_come_further_in_as_many_episodes(page, algo):
-    short, long = (page["curves"](x, "cost") for x in (algo, f"{algo}, one scale, long"))
-    at = short.shape[1]
-    assert short[:, at - 4 :].mean() < long[:, at - 4 : at].mean() - 3
+def test_more_scales_help_where_nothing_else_differs(algo):
+    most = max(run["cost"] for run in LINES[algo])
+    assert all(run["cost"] > most + 1 for run in LINES[f"{algo}, one scale"])
 
 
 def test_the_raw_view_is_enough_where_it_is_read_as_lists(page):
