@@ -40,10 +40,13 @@ def test_the_table_is_the_files(page):
 
 
 def test_the_result_is_a_pair(page):
-    for algo in ("macaac", "maddpg-c", "mappo-lagrangian"):
+    for algo in ("macaac", "mappo-lagrangian"):
         assert all(run["penalty"] <= 3 for run in LINES[algo])
+    assert sum(run["penalty"] <= 3 for run in LINES["maddpg-c"]) >= 4
+    assert all(run["upper95"] <= 3 for run in LINES["macaac"])
     assert all(run["penalty"] > 3 for run in LINES["maac"])  # the control, from every seed
-    assert mean("maac", "cost") < mean("macaac", "cost") < mean("maddpg-c", "cost")  # Figure 1
+    costs = [[run["cost"] for run in LINES[x]] for x in ("maac", "macaac", "maddpg-c")]
+    assert all(a < b < c for a, b, c in zip(*costs, strict=True))  # Figure 1's order, each seed
     slow = ", one scale, long"  # the price hid what the networks could not read
     assert mean(f"maac{slow}", "cost") > mean(f"macaac{slow}", "cost") + 1
     assert mean("mappo, λ = 0", "cost") < mean("mappo-lagrangian", "cost")  # the expected order
@@ -67,7 +70,8 @@ def test_a_script_can_keep_the_budget_at_a_price_far_below_any_learners_shortfal
 
 @pytest.mark.parametrize("algo", ["maac", "macaac"])
 def test_more_scales_help_where_nothing_else_differs(algo):
-    assert all(run["cost"] > mean(algo, "cost") + 2 for run in LINES[f"{algo}, one scale"])
+    most = max(run["cost"] for run in LINES[algo])
+    assert all(run["cost"] > most + 1 for run in LINES[f"{algo}, one scale"])
 
 
 def test_the_raw_view_is_enough_where_it_is_read_as_lists(page):

@@ -103,10 +103,13 @@ QUOTED = {
     "scale": {
         "27.1": cost("maac, one scale, long"),
         "25.1": cost(LONG),
-        f"{cost('macaac')():.1f}": cost("macaac"),
+        **{f"{cost(x)():.1f}": cost(x) for x in ("macaac", "macaac, one scale", "maac, one scale")},
         **given("312"),  # iterations: `LONG` in tests/benchmarks/lesson_06_runs.py
     },
-    "views-text": {"59.3": cost("paper view, one scale, long")},
+    "views-text": {
+        "59.3": cost("paper view, one scale, long"),
+        f"{cost('paper view')():.1f}": cost("paper view"),
+    },
     "attention-44": {"0.15": lambda: RADIUS},
     "switches": {"25": lambda: TASK.horizon, **given("20", "0.01", "1e-5")},
     "attention-64": {
