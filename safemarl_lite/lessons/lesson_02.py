@@ -8,7 +8,6 @@ import PIL.Image
 
 from .. import navigation, swarm
 from ..evaluate import rollout
-from ..swarm import camera
 from ..swarm.task import formation, least_goal_radius
 from .exercise import Slip, ask, exercise, expect
 from .style import COST, NEUTRAL, PRICE, REWARD, figure, show_bars
@@ -73,6 +72,8 @@ def frame_figure(frame, size=(8, 5.3)):
 
 def show_scene(env):
     """Display what the camera of an environment sees now."""
+    from ..swarm import camera  # lesson 06 uses this file without PyBullet
+
     fig = frame_figure(camera.picture(env.batch, 800, 530))
     figure(fig, "Five blue drones at the left, three orange spheres, green rings at the right")
 
