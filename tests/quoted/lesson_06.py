@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from safemarl_lite.macaac import MACAACConfig
+from safemarl_lite.macaac import ON_TREASURE, MACAACConfig
 from safemarl_lite.navigation import NavigationTask, TreasureTask
 from safemarl_lite.navigation.task import RADIUS
 
@@ -17,6 +17,8 @@ CELLS = json.loads((ROOT / "notebooks/06_attention_actor_critic.ipynb").read_tex
 SOURCE = {cell["id"]: "".join(cell["source"]) for cell in CELLS}
 TASK, CONFIG = NavigationTask(), MACAACConfig()
 RESULTS = json.loads((ROOT / "figures/06_results.json").read_text())
+SECOND = json.loads((ROOT / "figures/06_treasure.json").read_text())
+TREASURE = {algo: rows[0] for algo, rows in SECOND.items()}
 LONG = "macaac, one scale, long"  # the settings of the ablation and of the colleague
 ABLATION = json.loads((ROOT / "figures/06_ablation.json").read_text())
 COLUMNS = ("cost", "cost_discounted", "penalty", "episode_penalty")
@@ -120,6 +122,17 @@ QUOTED = {
         "0.61": lambda: ABLATION["corrected"]["entropy"],
         "24.9": lambda: min(settled()),
         "27.4": lambda: max(settled()),
+    },
+    "treasure-answer": {
+        "96": lambda: ON_TREASURE.iterations,
+        "0.2": lambda: TreasureTask().thresholds[1],
+        **{
+            f"{x:.{n}f}": lambda x=x: x
+            for algo in ("macaac", "maac")
+            for x, n in zip(
+                [TREASURE[algo]["cost"], *TREASURE[algo]["penalty"]], (0, 1, 2), strict=True
+            )
+        },
     },
     "treasure": {"100": lambda: TreasureTask().horizon},
     "attention-67": given("26", "27"),
