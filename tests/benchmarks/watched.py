@@ -3,7 +3,7 @@
     python tests/benchmarks/watched.py 05   # λ = 0, 10, learned → figures/05_watched.json
     python tests/benchmarks/watched.py 06   # MACAAC, λ = 0, learned → figures/06_watched.json
 
-Default settings (of 06 the rows *one scale, long*), seed 0, without evaluations, which move no
+Default settings, seed 0, without evaluations, which move no
 weight. About three minutes of a core for each training. What is in --runs is not trained again.
 """
 
@@ -22,14 +22,11 @@ from safemarl_lite.navigation import NavigationTask
 from safemarl_lite.swarm import SwarmTask
 
 FIGURES = Path(__file__).parents[2] / "figures"
-LONG = {"zoom": False, "iterations": 312, "batch": 512, "buffer_episodes": 12_800,
-        "temperature_end": 0.01}  # fmt: skip
 FIXED = {"algo": "mappo-fixed-penalty", "multiplier_start": 10.0}
 LESSONS = {  # task, then name → config
     "05": (SwarmTask(), {"λ = 0": MAPPOConfig(algo="mappo"), "λ = 10": MAPPOConfig(**FIXED),
                          "λ learned": MAPPOConfig()}),
-    "06": (NavigationTask(), {"λ = 0": MACAACConfig(algo="maac", **LONG),
-                             "λ learned": MACAACConfig(**LONG)}),
+    "06": (NavigationTask(), {"λ = 0": MACAACConfig(algo="maac"), "λ learned": MACAACConfig()}),
 }  # fmt: skip
 MOMENTS = 14  # flights of a training
 
