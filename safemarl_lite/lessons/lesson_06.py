@@ -93,7 +93,8 @@ def show_training(curves, panels, levels=(), budget=None):
             )
             if name != "penalty" or algo == "maac":  # named beside it
                 end = 1.02 * episodes[-1], np.median(runs, 0)[-1]
-                axis.text(*end, label, color=shade, va="center")
+                beside = {"macaac": "bottom", "maac": "top"}.get(algo, "center")  # close curves
+                axis.text(*end, label, color=shade, va=beside)
         for label, level in levels if name == "cost" else ():
             axis.axhline(level, color=NEUTRAL, linestyle=":")
             axis.text(episodes[-1], level, label, ha="right", va="bottom")
