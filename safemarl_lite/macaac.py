@@ -47,16 +47,16 @@ class MACAACConfig:
     """Settings of the learner; `faithful` turns on all four switches of the authors' code."""
 
     algo: Literal["macaac", "maddpg-c", "maac"] = "macaac"
-    iterations: Count = 128
+    iterations: Count = 312
     num_envs: Count = 128  # μ
     updates: Count = 25  # of critics and actors after each iteration's μ episodes
-    batch: Count = 256  # replayed steps of an update
-    buffer_episodes: Count = 2560
+    batch: Count = 512  # replayed steps of an update
+    buffer_episodes: Count = 12_800
     learning_rate_actor: Amount = 1e-3  # both fall linearly to a tenth
     learning_rate_critic: Amount = 3e-3
     target_rate: Share = 0.1  # Q̄ ← Q̄ + rate · (Q − Q̄) at every update
     temperature_start: Positive = 0.05  # price of a nat of entropy in units of k
-    temperature_end: Positive = 0.002  # it falls to this, geometrically
+    temperature_end: Positive = 0.01  # it falls to this, geometrically
     hidden_actor: Width = 64
     hidden_critic: Width = 64
     attention_heads: Count = 4
@@ -90,7 +90,14 @@ class MACAACConfig:
 
 
 ON_TREASURE = MACAACConfig(  # four times the steps, twice the bodies: fewer episodes
-    iterations=96, num_envs=32, buffer_episodes=960, tighten=0.02, eval_every=24, eval_episodes=300
+    iterations=96,
+    num_envs=32,
+    batch=256,
+    buffer_episodes=960,
+    temperature_end=0.002,
+    tighten=0.02,
+    eval_every=24,
+    eval_episodes=300,
 )
 
 
