@@ -47,7 +47,7 @@ class MACAACConfig:
     """Settings of the learner; `faithful` turns on all four switches of the authors' code."""
 
     algo: Literal["macaac", "maddpg-c", "maac"] = "macaac"
-    iterations: Count = 312
+    iterations: Count = 200
     num_envs: Count = 128  # μ
     updates: Count = 25  # of critics and actors after each iteration's μ episodes
     batch: Count = 512  # replayed steps of an update

@@ -63,17 +63,21 @@ def scalar_rules(task, p, marks, kinds, holding):
     return holding, taken, delivered
 
 
+def scalar_aim(task, p, marks, holding, i):
+    """The place that agent i's part of k is counted from, by loops."""
+    C = task.n_collectors
+    if i < C:
+        places = marks if holding[i] < 0 else [p[C + holding[i]]]
+    else:
+        loaded = [p[j] for j in range(C) if holding[j] == i - C]
+        places = loaded or [[sum(p[j][c] for j in range(C)) / C for c in (0, 1)]]
+    return min(places, key=lambda x: math.dist(p[i], x))
+
+
 def scalar_cost(task, p, marks, holding, prizes):
     """k, by loops."""
-    C, total = task.n_collectors, 0.0
-    for i in range(C):
-        aims = marks if holding[i] < 0 else [p[C + holding[i]]]
-        total += min(math.dist(p[i], aim) for aim in aims)
-    for d in range(task.n_deposits):
-        loaded = [p[i] for i in range(C) if holding[i] == d]
-        middle = [sum(p[i][c] for i in range(C)) / C for c in (0, 1)]
-        total += min(math.dist(p[C + d], aim) for aim in loaded or [middle])
-    return 0.1 * total - 5 * prizes
+    far = [math.dist(p[i], scalar_aim(task, p, marks, holding, i)) for i in range(len(p))]
+    return 0.1 * sum(far) - 5 * prizes
 
 
 def scalar_view(task, p, v, marks, kinds, holding, i, left):
@@ -85,7 +89,8 @@ def scalar_view(task, p, v, marks, kinds, holding, i, left):
             float(j - C == d) for d in range(D)
         ]
 
-    row = [*v[i], *p[i], left, *sort(i)]
+    aim = scalar_aim(task, p, marks, holding, i)
+    row = [*v[i], *p[i], left, *sort(i), *(aim[c] - p[i][c] for c in (0, 1))]
     for t in sorted(range(len(marks)), key=lambda t: math.dist(marks[t], p[i])):
         row += [marks[t][c] - p[i][c] for c in (0, 1)] + [float(kinds[t] == d) for d in range(D)]
     others = [j for j in range(len(p)) if j != i]

@@ -110,7 +110,7 @@ def show_colleague(curves, budget):
     fig, axes = plt.subplots(1, 3, figsize=(11, 2.8))
     for axis, name, shade in zip(axes, ("cost", "penalty", "lambda"), (REWARD, COST, PRICE),
                                  strict=True):  # fmt: skip
-        runs = ("macaac, one scale, long", 3, "--", NEUTRAL), ("colleague", 0, "-", shade)
+        runs = ("macaac, one scale", 3, "--", NEUTRAL), ("colleague", 0, "-", shade)
         for algo, k, line, color in runs:
             episodes = curves(algo, "episodes")[k] / 1000
             axis.plot(episodes, curves(algo, name)[k], color=color, linestyle=line)
@@ -189,12 +189,18 @@ def show_influence(weights, influence, title):
 
 
 def show_ablation(ablation, budget):
-    """Display cost, penalty and λ at the end of trainings with the authors' switches."""
-    columns = ("cost", "cost", REWARD), ("penalty", "penalty", COST), ("λ", "lambda", PRICE)
-    panels = {x: ([run[k] for run in ablation.values()], shade) for x, k, shade in columns}
-    line = "penalty", budget, f"budget α = {budget:g}"
-    names = [name.replace("_", " ") for name in ablation]
-    style.show_bars(names, panels, "Cost, penalty and λ at the end of six trainings", line)
+    """Display where trainings with the authors' switches end, a dot a seed; view → switch → runs."""
+    fig, axes = plt.subplots(len(ablation), 3, figsize=(11, 5), sharex="col", sharey=True)
+    columns = ("cost", REWARD), ("penalty", COST), ("lambda", PRICE)
+    for row, (view, switches) in zip(axes, ablation.items(), strict=True):
+        for axis, (name, shade) in zip(row, columns, strict=True):
+            for y, runs in enumerate(switches.values()):
+                axis.plot([x[name] for x in runs], [y] * len(runs), "o", color=shade, alpha=0.5)
+            axis.set(xscale="symlog", xlabel={"lambda": "multiplier λ"}.get(name, name))
+        row[1].axvline(budget, color=THRESHOLD, linestyle="--")
+        row[0].set_yticks(range(len(switches)), [x.replace("_", " ") for x in switches])
+        row[0].set(ylabel=f"{view} view", ylim=(len(switches) - 0.5, -0.5))
+    figure(fig, "Cost, penalty and λ at the end of trainings: a row a switch, a dot a seed")
 
 
 def show_frames(frames, steps):

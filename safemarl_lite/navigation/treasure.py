@@ -68,7 +68,7 @@ class TreasureTask(ParticleTask):
     def layout(self) -> tuple[int, tuple[int, int], tuple[int, int]]:
         """Numbers of an agent's own, then (rows, numbers in a row) of treasures and of others."""
         D = self.n_deposits
-        return 5 + 2 * D, (self.n_treasures, 2 + D), (self.n_agents - 1, 4 + 2 * D)
+        return 7 + 2 * D, (self.n_treasures, 2 + D), (self.n_agents - 1, 4 + 2 * D)
 
     @property
     def view_size(self) -> int:
@@ -139,16 +139,23 @@ class TreasureVectorEnv(NavigationVectorEnv):
         """Whether collector i holds what deposit d takes, (D, C, E)."""
         return self._holding == torch.arange(self.task.n_deposits)[:, None, None]
 
+    def _aims(self):
+        """The way from each agent to its aim, (N, 2, E)."""
+        C, worlds = self.task.n_collectors, torch.arange(self.num_envs)
+        p, q, holds = self._positions[:C], self._positions[C:], self._matches()
+        near = self._distances[:C].argmin(1)  # (C, E)
+        fetch = self._to_landmarks[torch.arange(C)[:, None], near, :, worlds].transpose(1, 2)
+        ways = p - q[:, None]  # (D, C, 2, E), from a deposit to a collector
+        bring = -(ways * holds[:, :, None]).sum(0)
+        caller = ways.square().sum(2).masked_fill(~holds, torch.inf).argmin(1)  # (D, E)
+        come = ways[torch.arange(len(q))[:, None], caller, :, worlds].transpose(1, 2)
+        collect = torch.where(self._holding[:, None] < 0, fetch, bring)
+        return torch.cat([collect, torch.where(holds.any(1)[:, None], come, p.mean(0) - q)])
+
     def team_cost(self) -> np.ndarray:
         """The team's cost k of the last step, (E,)."""
-        C, far = self.task.n_collectors, torch.inf
-        p, q = self._positions[:C], self._positions[C:]
-        gaps, holds = (q[:, None] - p).square().sum(2).sqrt(), self._matches()  # (D, C, E)
-        carried = torch.where(holds, gaps, far)
-        aims = torch.where(self._holding < 0, self._distances[:C].amin(1), carried.amin(0))
-        crowd = (q - p.mean(0)).square().sum(1).sqrt()
-        called = torch.where(holds.any(1), carried.amin(1), crowd)
-        return (0.1 * (aims.sum(0) + called.sum(0)) - PRIZE * self._prizes).numpy()
+        far = self._aims().square().sum(1).sqrt().sum(0)
+        return (0.1 * far - PRIZE * self._prizes).numpy()
 
     def _overlap(self):
         """Overlaps (N, N − 1, E) of each agent with the others of its own sort."""
@@ -179,9 +186,9 @@ class TreasureVectorEnv(NavigationVectorEnv):
     def observations(self) -> np.ndarray:
         """Each agent's own view, (E, N, O), in the numbers of `layout`.
 
-        Own velocity and position, time left, what it is (holds which kind, is which deposit); of
-        each treasure, nearest first, the way there and its kind; of each other agent, nearest
-        first, the way there, its velocity, and what it is.
+        Own velocity and position, time left, what it is (holds which kind, is which deposit), the
+        way to its aim; of each treasure, nearest first, the way there and its kind; of each other
+        agent, nearest first, the way there, its velocity, and what it is.
         """
         n, size, sorts = self.task.n_agents, self.num_envs, self._sorts()
         v, p = self._velocities.float(), self._positions.float()
@@ -191,7 +198,7 @@ class TreasureVectorEnv(NavigationVectorEnv):
         others = torch.cat([v, sorts], 1)[self._others].unflatten(0, (n, n - 1))
         others = torch.cat([self._ways.float(), others], 2)
         lists = nearest_first(marks, self._distances), nearest_first(others, self._gaps)
-        return torch.cat([v, p, clock, sorts, *lists], 1).permute(2, 0, 1).contiguous().numpy()
+        return torch.cat([v, p, clock, sorts, self._aims().float(), *lists], 1).permute(2, 0, 1).contiguous().numpy()
 
     def state(self) -> np.ndarray:
         """[positions, velocities, treasures, holding one-hot, kinds one-hot, time left], (E, S)."""

@@ -21,8 +21,8 @@ from safemarl_lite.macaac import SWITCHES, MACAACConfig
 from safemarl_lite.navigation import NavigationTask
 
 FILE = Path(__file__).parents[2] / "figures/06_ablation.json"
-SHORT = {"iterations": 64, "batch": 256, "buffer_episodes": 64 * 128, "multiplier_rate": 0.04,
-         "temperature_end": 0.002, "eval_every": 64, "eval_episodes": 100}  # fmt: skip
+SHORT = {"iterations": 48, "batch": 256, "buffer_episodes": 48 * 128, "multiplier_rate": 0.04,
+         "temperature_end": 0.002, "eval_every": 48, "eval_episodes": 100}  # fmt: skip
 VIEWS = {
     "relational": (NavigationTask(), SHORT),
     "paper": (NavigationTask(view="paper"), SHORT | {"network": "entities"}),

@@ -29,7 +29,7 @@ RELATIONAL, PAPER = NavigationTask(), NavigationTask(view="paper")
 FORCES, FIVE = NavigationTask(actions="continuous"), range(5)
 SHORT = {"iterations": 64, "batch": 256, "buffer_episodes": 2560, "temperature_end": 0.002}
 RAW = SHORT | {"critic_clock": True, "multiplier_rate": 0.04}
-PLAIN = {"zoom": False}
+PLAIN = {"zoom": False, "iterations": 312}
 TRAININGS = {  # name → task, config, seeds
     **{algo: (RELATIONAL, MACAACConfig(algo=algo), FIVE) for algo in LEARNERS},
     **{f"{x}, one scale": (RELATIONAL, MACAACConfig(algo=x, **PLAIN), FIVE) for x in LEARNERS},
