@@ -89,14 +89,17 @@ class MACAACConfig:
             object.__setattr__(self, name, True)
 
 
-ON_TREASURE = MACAACConfig(  # four times the steps, twice the bodies: fewer episodes
-    iterations=96,
+ON_TREASURE = MACAACConfig(  # longer and noisier episodes: a short memory, small steps
+    iterations=100,
     num_envs=32,
-    batch=256,
-    buffer_episodes=960,
-    temperature_end=0.002,
-    tighten=0.02,
-    eval_every=24,
+    updates=80,
+    batch=128,
+    buffer_episodes=320,
+    learning_rate_actor=5e-4,
+    learning_rate_critic=1.5e-3,
+    target_rate=0.02,
+    tighten=0.1,
+    eval_every=10,
     eval_episodes=300,
 )
 
