@@ -47,19 +47,20 @@ class MACAACConfig:
     """Settings of the learner; `faithful` turns on all four switches of the authors' code."""
 
     algo: Literal["macaac", "maddpg-c", "maac"] = "macaac"
-    iterations: Count = 200
+    iterations: Count = 128
     num_envs: Count = 128  # μ
     updates: Count = 25  # of critics and actors after each iteration's μ episodes
-    batch: Count = 512  # replayed steps of an update
-    buffer_episodes: Count = 12_800
+    batch: Count = 256  # replayed steps of an update
+    buffer_episodes: Count = 2560
     learning_rate_actor: Amount = 1e-3  # both fall linearly to a tenth
     learning_rate_critic: Amount = 3e-3
     target_rate: Share = 0.1  # Q̄ ← Q̄ + rate · (Q − Q̄) at every update
     temperature_start: Positive = 0.05  # price of a nat of entropy in units of k
-    temperature_end: Positive = 0.01  # it falls to this, geometrically
+    temperature_end: Positive = 0.002  # it falls to this, geometrically
     hidden_actor: Width = 64
     hidden_critic: Width = 64
     attention_heads: Count = 4
+    resolution: Positive = 1.0  # critics' outputs are in units that are this much finer
     network: Literal["plain", "entities"] = "plain"  # entities: nearest first, `reading.py`
     zoom: bool = True  # networks read views at three scales, `reading.py`
     critic_clock: bool = False  # critics see the time left as well, which the paper's view lacks
@@ -89,15 +90,17 @@ class MACAACConfig:
             object.__setattr__(self, name, True)
 
 
-ON_TREASURE = MACAACConfig(  # longer and noisier episodes: a short memory, small steps
+ON_TREASURE = MACAACConfig(  # long episodes in which one move matters little
     iterations=100,
     num_envs=32,
-    updates=80,
-    batch=128,
-    buffer_episodes=320,
-    learning_rate_actor=5e-4,
-    learning_rate_critic=1.5e-3,
-    target_rate=0.02,
+    updates=40,
+    buffer_episodes=640,
+    learning_rate_actor=3e-4,
+    learning_rate_critic=2e-3,
+    target_rate=0.04,
+    temperature_end=0.02,
+    resolution=8.0,
+    multiplier_rate=0.05,
     tighten=0.1,
     eval_every=10,
     eval_episodes=300,
@@ -159,7 +162,7 @@ class MACAAC(Learner):
         self.multipliers = Multipliers(aims, *rates, cap=config.violation_cap)
         length = (1 - task.discount**task.horizon) / (1 - task.discount)
         unit = [length / 5, *np.maximum(1.0, task.thresholds)]  # so that heads have like spread
-        self.unit = torch.tensor(unit, dtype=torch.float32)
+        self.unit = torch.tensor(unit, dtype=torch.float32) / config.resolution
 
     def new_critic(self) -> AttentionCritic | JointCritic:
         task, hidden, heads = self.task, self.config.hidden_critic, 1 + len(self.task.thresholds)

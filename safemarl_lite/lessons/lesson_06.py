@@ -110,7 +110,7 @@ def show_colleague(curves, budget):
     fig, axes = plt.subplots(1, 3, figsize=(11, 2.8))
     for axis, name, shade in zip(axes, ("cost", "penalty", "lambda"), (REWARD, COST, PRICE),
                                  strict=True):  # fmt: skip
-        runs = ("macaac, one scale", 3, "--", NEUTRAL), ("colleague", 0, "-", shade)
+        runs = ("macaac, one scale, long", 3, "--", NEUTRAL), ("colleague", 0, "-", shade)
         for algo, k, line, color in runs:
             episodes = curves(algo, "episodes")[k] / 1000
             axis.plot(episodes, curves(algo, name)[k], color=color, linestyle=line)
@@ -120,7 +120,7 @@ def show_colleague(curves, budget):
     figure(fig, "Cost, penalty and multiplier of two trainings against episodes")
 
 
-def show_plane(points, budget):
+def show_plane(points, budget, xlim=(5, 80)):
     """Display (cost, penalty) of policies, their names at the points; key → list of pairs."""
     fig, axis = plt.subplots(figsize=(8.5, 4.2))
     for algo, pairs in points.items():
@@ -130,7 +130,7 @@ def show_plane(points, budget):
         side, at = ("right", x.min() - 1) if algo.startswith("mappo") else ("left", x.max() + 1)
         axis.annotate(label, (at, y.mean()), color=shade, ha=side, va="center")
     budget_line(axis, budget, "budget α")
-    axis.set(xlabel="cost of an episode, plain sum", ylabel="penalty, discounted", xlim=(5, 80))
+    axis.set(xlabel="cost of an episode, plain sum", ylabel="penalty, discounted", xlim=xlim)
     axis.set_ylim(0, None)
     figure(fig, "Policies on the plane of cost and penalty, the budget a horizontal line")
 
@@ -201,16 +201,6 @@ def show_ablation(ablation, budget):
         row[0].set_yticks(range(len(switches)), [x.replace("_", " ") for x in switches])
         row[0].set(ylabel=f"{view} view", ylim=(len(switches) - 0.5, -0.5))
     figure(fig, "Cost, penalty and λ at the end of trainings: a row a switch, a dot a seed")
-
-
-def show_frames(frames, steps):
-    """Display frames of an episode side by side."""
-    fig, axes = plt.subplots(1, len(steps), figsize=(11, 3))
-    for axis, step in zip(axes, steps, strict=True):
-        axis.imshow(frames[step])
-        axis.set_title(f"step {step}", fontsize=9)
-        axis.axis("off")
-    figure(fig, "Frames of an episode: five agents and five landmarks in a square")
 
 
 def tracks(axis, positions, landmarks, radii):

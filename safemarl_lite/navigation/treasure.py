@@ -198,7 +198,12 @@ class TreasureVectorEnv(NavigationVectorEnv):
         others = torch.cat([v, sorts], 1)[self._others].unflatten(0, (n, n - 1))
         others = torch.cat([self._ways.float(), others], 2)
         lists = nearest_first(marks, self._distances), nearest_first(others, self._gaps)
-        return torch.cat([v, p, clock, sorts, self._aims().float(), *lists], 1).permute(2, 0, 1).contiguous().numpy()
+        return (
+            torch.cat([v, p, clock, sorts, self._aims().float(), *lists], 1)
+            .permute(2, 0, 1)
+            .contiguous()
+            .numpy()
+        )
 
     def state(self) -> np.ndarray:
         """[positions, velocities, treasures, holding one-hot, kinds one-hot, time left], (E, S)."""

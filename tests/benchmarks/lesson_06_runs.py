@@ -27,18 +27,25 @@ FIGURES = Path(__file__).parents[2] / "figures"
 LEARNERS = "macaac", "maddpg-c", "maac"
 RELATIONAL, PAPER = NavigationTask(), NavigationTask(view="paper")
 FORCES, FIVE = NavigationTask(actions="continuous"), range(5)
-SHORT = {"iterations": 64, "batch": 256, "buffer_episodes": 2560, "temperature_end": 0.002}
-RAW = SHORT | {"critic_clock": True, "multiplier_rate": 0.04}
-PLAIN = {"zoom": False, "iterations": 312}
+RAW = {"critic_clock": True, "iterations": 64, "multiplier_rate": 0.04}
+LONG = {"iterations": 200, "batch": 512, "buffer_episodes": 12_800, "temperature_end": 0.01}
+LONGEST = LONG | {"zoom": False, "iterations": 312}
 TRAININGS = {  # name → task, config, seeds
     **{algo: (RELATIONAL, MACAACConfig(algo=algo), FIVE) for algo in LEARNERS},
-    **{f"{x}, one scale": (RELATIONAL, MACAACConfig(algo=x, **PLAIN), FIVE) for x in LEARNERS},
+    "macaac, long": (RELATIONAL, MACAACConfig(**LONG), FIVE),
+    "maac, long": (RELATIONAL, MACAACConfig(algo="maac", **LONG), FIVE),
+    "macaac, one scale": (RELATIONAL, MACAACConfig(zoom=False), range(2)),
+    "maac, one scale": (RELATIONAL, MACAACConfig(algo="maac", zoom=False), range(2)),
+    **{
+        f"{x}, one scale, long": (RELATIONAL, MACAACConfig(algo=x, **LONGEST), FIVE)
+        for x in LEARNERS
+    },
     "mappo-lagrangian": (FORCES, ON_NAVIGATION, FIVE),
     "mappo, λ = 0": (FORCES, replace(ON_NAVIGATION, algo="mappo"), range(1)),
     "paper view, entities": (PAPER, MACAACConfig(network="entities", **RAW), FIVE),
     "paper view": (PAPER, MACAACConfig(**RAW), range(2)),
-    "paper view, one scale": (PAPER, MACAACConfig(**PLAIN), range(2)),
-    "colleague": (RELATIONAL, MACAACConfig(multiplier_rate=1e-5, **PLAIN), range(3, 4)),
+    "paper view, one scale, long": (PAPER, MACAACConfig(**LONGEST), range(2)),
+    "colleague": (RELATIONAL, MACAACConfig(multiplier_rate=1e-5, **LONGEST), range(3, 4)),
     **{f"treasure, {x}": (TreasureTask(), replace(ON_TREASURE, algo=x), FIVE) for x in LEARNERS},
 }
 
