@@ -14,8 +14,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from .reading import Reading
-
 
 def mlp(
     sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.Tanh, gain: float = 1.0
@@ -73,24 +71,23 @@ class Critic(nn.Module):
         heads: int,
         hidden: int = 128,
         centralized: bool = True,
-        reading: Reading | None = None,
     ) -> None:
         super().__init__()
-        self.centralized, self.reading = centralized, reading or Reading()
-        size = self.reading.size(view_size + state_size * centralized)
+        self.centralized = centralized
+        size = view_size + state_size * centralized
         self.scale = Normaliser(size)
         self.net = mlp([size, hidden, hidden, heads], nn.ReLU)
 
     def inputs(self, observations: Tensor, state: Tensor) -> Tensor:
         if not self.centralized:
-            return self.reading(observations)
+            return observations
         if state.shape[:-1] != observations.shape[:-2]:
             shapes = tuple(observations.shape), tuple(state.shape)
             raise ValueError(
                 "observations (…, N, O) need states (…, S), got {} and {}".format(*shapes)
             )
         state = state.unsqueeze(-2).expand(*observations.shape[:-1], -1)
-        return self.reading(torch.cat([observations, state], -1))
+        return torch.cat([observations, state], -1)
 
     def forward(self, observations: Tensor, state: Tensor) -> Tensor:
         return self.net(self.scale(self.inputs(observations, state)))

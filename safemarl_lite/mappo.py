@@ -26,7 +26,6 @@ from .equivariant import SwarmCritic
 from .halves import WHOLE, Half
 from .lagrangian import Multipliers, aimed_at, clipped_loss, combined_advantage, gae
 from .learner import Learner
-from .reading import Reading
 from .settings import Above, Amount, Count, Natural, Positive, Several, Share, Width, check_fields
 from .step import episode_means, first_episodes
 
@@ -57,7 +56,6 @@ class MAPPOConfig:
     hidden_critic: Width = 64
     shared_actor: bool = True  # False: one actor per agent, the draft's θ_i
     centralized: bool = True  # False: the critic sees the agent's view only
-    zoom: bool = False  # networks read their inputs at three scales, `reading.py`
     multiplier_start: Amount = 0.1
     multiplier_rate: Amount = 0.5
     multiplier_growth: Amount = 1.0
@@ -81,7 +79,6 @@ ON_NAVIGATION = MAPPOConfig(  # what suits 25 steps without a place to reach (no
     learning_rate=1.5e-3,
     trace=0.95,
     hidden_critic=128,
-    zoom=True,
     rehearsed=0,
     hold=0,
     multiplier_start=0.0,
@@ -148,8 +145,7 @@ class MAPPO(Learner):
         c, sizes = self.config, (self.env.state().shape[-1], 1 + len(self.task.thresholds))
         if getattr(self.task, "equivariant", False):
             return SwarmCritic(self.task.n_neighbours, *sizes, c.hidden_critic)
-        reading = Reading(zoom=c.zoom)
-        return Critic(self.task.view_size, *sizes, c.hidden_critic, c.centralized, reading)
+        return Critic(self.task.view_size, *sizes, c.hidden_critic, c.centralized)
 
     @property
     def price_of_cost(self) -> np.ndarray:
