@@ -73,6 +73,14 @@ def curve(folder, envs, every=4):
         yield [(at + every) * envs, *(f"{x:.4g}" for x in means)]
 
 
+def prices(folder):
+    """λ_1 … λ_m after each iteration of a run."""
+    with (folder / "progress.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    names = sorted(name for name in rows[0] if name.startswith("lambda_"))
+    return {name: [round(float(row[name]), 3) for row in rows] for name in names}
+
+
 def gather(folder):
     """Write what is there into the files of `figures/`, beside what they hold of other names."""
     table = json.loads((FIGURES / "06_results.json").read_text())
@@ -86,7 +94,8 @@ def gather(folder):
             continue
         results = [line(json.loads(path.read_text())) for path in done]
         if name.startswith("treasure"):
-            second[name.removeprefix("treasure, ")] = results
+            both = zip(results, (prices(path.parent) for path in done), strict=True)
+            second[name.removeprefix("treasure, ")] = [result | λ for result, λ in both]
         elif name != "colleague":
             table[name] = results
         if not name.startswith(("paper", "treasure", "mappo,")):
@@ -97,7 +106,7 @@ def gather(folder):
     table = {name: table[name] for name in {**TRAININGS, **table} if name in table}
     (FIGURES / "06_results.json").write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n")
     if second:
-        treasure.write_text(json.dumps(second, indent=1) + "\n")
+        treasure.write_text(json.dumps(second) + "\n")
     with (FIGURES / "06_training.csv").open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([head, *rows])
 
