@@ -313,6 +313,15 @@ def test_the_actors_leave_what_a_price_makes_dear(algo, λ, monkeypatch):
     assert not any(torch.equal(others, actions) for others in seen)  # drawn now, not replayed
 
 
+@pytest.mark.parametrize("algo", ["macaac", "maddpg-c"])
+def test_a_finer_unit_makes_the_same_weights_say_less(algo):
+    views, actions, *_ = random_batch(TASK, 8)
+    coarse, fine = (learner(algo=algo, resolution=share) for share in (1.0, 8.0))
+    values = [(x.values if x.attends else x.joint)(x.critic, views, actions) for x in (coarse, fine)]
+    assert torch.allclose(values[0], 8 * values[1], atol=1e-5)
+    assert float(values[1].detach().abs().min()) > 0
+
+
 def test_no_episode_end_is_a_horizon_that_only_truncates():
     ends = replace(TASK, horizon_is_terminal=False)
     a, b, c = learner(no_episode_end=True), learner(task=ends), learner()
