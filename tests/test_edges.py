@@ -84,7 +84,7 @@ def test_both_networks_gradients_are_clipped(monkeypatch):
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", watched)
     with NavigationVectorEnv(TASK, 4, 0) as env:
         learner = MAPPO(env, SMALL, np.random.SeedSequence(0))
-        for network, most in ((learner.actor, 0.5), (learner.critic, 1.0)):
+        for network in (learner.actor, learner.critic):
             for weight in network.parameters():
                 weight.register_hook(lambda gradient: 1e3 * gradient)
             norms[id(next(network.parameters()))] = []
@@ -263,5 +263,3 @@ def test_landmarks_are_grey():
     env.reset(seed=0, options=at)
     shot = env.render()
     assert len(set(shot[200, 200].tolist())) == 1 and 30 < shot[200, 200, 0] < 100
-
-

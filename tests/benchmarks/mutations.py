@@ -302,14 +302,18 @@ def copy_repository():
     assert os.waitpid(child, 0)[1] == 0, "the tests cannot be collected"
 
 
-def keep(name, seed, rows):
+def equivalent(path, change):
+    """Why a change changes nothing, where that is known."""
     from listed_mutations import EQUIVALENT
 
+    return next((why for file, x, why in EQUIVALENT if path.endswith(file) and x in change), None)
+
+
+def keep(name, seed, rows):
     table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
     for row in rows:
-        for file, text, why in EQUIVALENT:
-            if row["file"].endswith(file) and text in row["change"] and not row["killed by"]:
-                row["equivalent"] = why
+        if not row["killed by"] and (why := equivalent(row["file"], row["change"])):
+            row["equivalent"] = why
     killed = sum(bool(row["killed by"]) for row in rows)
     same = sum("equivalent" in row for row in rows)
     found = {"seed": seed, "tried": len(rows), "equivalent": same, "killed": killed}
@@ -374,7 +378,7 @@ def run(given):
         else:
             seconds, tests = known["seconds"], known["lines"].get(path, {}).get(str(line), [])
             tests = sorted(tests, key=lambda test: seconds.get(test, 9))
-        tests = [*(given.extra or []), *tests]
+        tests = [] if equivalent(path, change) else [*(given.extra or []), *tests]
         killer, seconds = trial(path, text, tests) if tests else (None, 0)
         row = {"file": path, "line": line, "operator": operator, "change": change}
         row |= {"killed by": killer, "tests": len(tests)}
