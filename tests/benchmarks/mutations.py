@@ -10,8 +10,9 @@
 `map` runs the tests once (about ten minutes) with coverage's contexts. `run` draws mutants of
 the core's modules, spread over them by their lines, and tries each in a copy of the repository, in
 a fork that has the libraries loaded: first the fastest of the tests that run the mutated line.
-Without a map: the tests of its module, by their words (`NEAR`), the fast files first, as far as
-40 s of CPU reach; what they have not killed by then counts as alive. A test that hangs (30 s of
+Without a map, and for what runs when a module loads: the tests of its module, by their words
+(`NEAR`), the fast files first, as far as 40 s of CPU reach; what is not killed by then counts as
+alive. A test that hangs (30 s of
 CPU) is failed. `control` runs all tests that killed, without a mutation. Comparisons of types, of
 strings in messages and annotations are no mutants; those that change nothing are listed with the
 reason (`EQUIVALENT`). The table goes to `figures/mutations.json`.
@@ -373,11 +374,9 @@ def run(given):
         change = f"{was.strip()} → {now.strip()}"
         if (path, change) in (tried - alive if given.again else tried):
             continue
-        if known is None:
-            tests = near(path)
-        else:
-            seconds, tests = known["seconds"], known["lines"].get(path, {}).get(str(line), [])
-            tests = sorted(tests, key=lambda test: seconds.get(test, 9))
+        seconds, lines = (known[x] for x in ("seconds", "lines")) if known else ({}, {})
+        tests = lines.get(path, {}).get(str(line), [])  # none of what runs at the import
+        tests = sorted(tests, key=lambda test: seconds.get(test, 9)) or near(path)
         tests = [] if equivalent(path, change) else [*(given.extra or []), *tests]
         killer, seconds = trial(path, text, tests) if tests else (None, 0)
         row = {"file": path, "line": line, "operator": operator, "change": change}
