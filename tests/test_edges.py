@@ -20,7 +20,7 @@ from safemarl_lite.macaac import MACAAC, MACAACConfig
 from safemarl_lite.mappo import MAPPO, MAPPOConfig
 from safemarl_lite.navigation import NavigationEnv, NavigationTask, NavigationVectorEnv
 from safemarl_lite.pair import Pair
-from safemarl_lite.swarm import InfeasibleTask, SwarmTask, SwarmTasks, SwarmVectorEnv
+from safemarl_lite.swarm import InfeasibleTask, OpenTask, SwarmTask, SwarmTasks, SwarmVectorEnv
 from safemarl_lite.swarm.open import geometry
 from safemarl_lite.swarm.tasks import AWAY, CRUISE
 from safemarl_lite.swarm.view import heading
@@ -102,6 +102,25 @@ def test_the_price_starts_where_the_settings_say(algo, first):
     with NavigationVectorEnv(task, 4, 0) as env:
         learner = MACAAC(env, config, np.random.SeedSequence(0))
         assert learner.multipliers.values.tolist() == [first]
+
+
+@pytest.mark.parametrize("algo", ["macaac", "maddpg-c"])
+def test_errors_and_values_of_a_step_are_those_of_each_head(algo):
+    task = replace(TASK, actions="discrete", thresholds=(2.0, 0.5))
+    config = MACAACConfig(algo=algo, num_envs=4, buffer_episodes=8, hidden_critic=8)
+    with NavigationVectorEnv(task, 4, 0) as env:
+        learner = MACAAC(env, config, np.random.SeedSequence(0))
+    views, targets = torch.randn(7, 2, task.view_size), torch.randn(7, 2, 3)
+    actions = torch.randint(5, (7, 2))
+    values = learner.values if algo == "macaac" else learner.joint
+    with torch.no_grad():
+        q = values(learner.critic, views, actions)
+        if algo == "macaac":  # one value for each own action: that of the action taken
+            q = torch.stack([q[b, i, :, actions[b, i]] for b in range(7) for i in range(2)])
+        off = (q.reshape(14, 3) - targets.reshape(14, 3)) / learner.unit
+    errors, means = learner.critic_step(views, actions, targets)
+    assert torch.allclose(errors, (off**2).mean(0), rtol=1e-4)
+    assert torch.allclose(means, q.reshape(14, 3).mean(0), rtol=1e-4, atol=1e-5)
 
 
 def pair(workers=1, worlds=0, learning=1):
@@ -223,6 +242,15 @@ def test_a_body_that_comes_straight_on_closes_at_its_speed():
         row = geometry(one, np.array([[speed, 0, 0]]), np.ones(1), np.full(1, 9.0), still, still)
         assert row[0, 2] == pytest.approx(-speed / 3, abs=1e-3)  # in 3 m/s
         assert row[0, 0] == pytest.approx(1 - 3 / 9)
+
+
+def test_a_drone_comes_into_view_at_3_m_and_an_obstacle_at_10():
+    task = OpenTask(n_drones=2, n_obstacles=1)
+    with task.vector_env(1, 0, autoreset=False) as env:
+        at = {"positions": [[[0, 0, 9], [2 + 1.5, 0, 9]]], "obstacles": [[[0, 2 + 1 + 4, 9]]]}
+        views, _ = env.reset(options=at)
+    drone, ball = views[0, 0, 8], views[0, 0, 8 + 30 * task.n_neighbours]
+    assert drone == pytest.approx(1 - 1.5 / 3) and ball == pytest.approx(1 - 4 / 10)
 
 
 def test_practice_is_harder_than_the_task():

@@ -23,6 +23,8 @@ EQUIVALENT = [  # of those drawn: file, text of the change, why it changes nothi
     ("mappo.py", "len(columns[ 1])", "all columns have one length"),
     ("parallel.py", "costs.sum(+1)", "the last of two axes is the one after the first"),
     ("sweep.py", "flush=False", "Python writes stderr line by line"),
+    ("open_world.py", "reshape(len(far), - 2)", "NumPy takes any number below 0 for the open one"),
+    ("camera.py", "halfExtents=[[0] * 4", "a ball has no half extents"),
 ]
 LISTED = [
     (

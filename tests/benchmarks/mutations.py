@@ -12,10 +12,9 @@ the core's modules, spread over them by their lines, and tries each in a copy of
 a fork that has the libraries loaded: first the fastest of the tests that run the mutated line.
 Without a map, and for what runs when a module loads: the tests of its module, by their words
 (`NEAR`), the fast files first, as far as 40 s of CPU reach; what is not killed by then counts as
-alive. A test that hangs (30 s of
-CPU) is failed. `control` runs all tests that killed, without a mutation. Comparisons of types, of
-strings in messages and annotations are no mutants; those that change nothing are listed with the
-reason (`EQUIVALENT`). The table goes to `figures/mutations.json`.
+alive. A test that hangs (30 s of CPU) is failed. `control` runs all tests that killed, without a
+mutation. Comparisons of types, of strings in messages and annotations are no mutants; those that
+change nothing are listed with the reason (`EQUIVALENT`). The table: `figures/mutations.json`.
 """
 
 import argparse
