@@ -13,7 +13,9 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from safemarl_lite import runs, sweep
+from safemarl_lite.actors import Policy
 from safemarl_lite.cmdp import evaluate
+from safemarl_lite.evaluate import evaluate as flights
 from safemarl_lite.lagrangian import Multipliers, combined_advantage
 from safemarl_lite.lessons.tasks import random_cmdp
 from safemarl_lite.macaac import MACAAC, MACAACConfig
@@ -136,6 +138,13 @@ def test_one_worker_is_no_second_process_and_learning_has_a_seed_of_its_own():
 
     first = weights()
     assert torch.equal(first, weights(worlds=5)) and not torch.equal(first, weights(learning=5))
+
+
+def test_two_halves_fly_the_flights_of_one_evaluation():
+    with pair() as both:
+        weights = both.learner.actor.state_dict()
+        act = Policy(both.learner.actor, TASK, both.learner.std).act
+        assert both.evaluate(weights, 6, 3) == flights(act, TASK, 6, 3)
 
 
 # ------------------------------------------------------------------ runs
