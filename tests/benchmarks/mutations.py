@@ -376,8 +376,10 @@ def run(given):
         seconds, lines = (known[x] for x in ("seconds", "lines")) if known else ({}, {})
         tests = lines.get(path, {}).get(str(line), [])  # none of what runs at the import
         tests = sorted(tests, key=lambda test: seconds.get(test, 9)) or near(path)
-        tests = [] if equivalent(path, change) else [*(given.extra or []), *tests]
-        killer, seconds = trial(path, text, tests) if tests else (None, 0)
+        killer, seconds = None, 0
+        for some in () if equivalent(path, change) else filter(None, (given.extra, tests)):
+            if killer is None:
+                killer, seconds = trial(path, text, some)
         row = {"file": path, "line": line, "operator": operator, "change": change}
         row |= {"killed by": killer, "tests": len(tests)}
         rows = [r for r in rows if (r["file"], r["change"]) != (path, change)] + [row]
