@@ -1,6 +1,6 @@
 """Settings that check themselves: what a field may hold stands in its annotation.
 
-Every frozen dataclass of this package calls `check_fields(self)` when it is made.
+Tasks and learners' settings call `check_fields(self)` when they are made, commands when they run.
 """
 
 import math

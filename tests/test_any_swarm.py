@@ -1,8 +1,5 @@
 """Tasks drawn anew in every episode, the geometry seen of them, and one policy for any swarm."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from pettingzoo.test import parallel_api_test
 from scipy.spatial.transform import Rotation
 
 from safemarl_lite import load, train
+from safemarl_lite.__main__ import main
 from safemarl_lite.equivariant import SwarmActor, SwarmCritic
 from safemarl_lite.evaluate import rollout
 from safemarl_lite.mappo import ON_ANY_SWARM
@@ -325,20 +323,20 @@ def test_training_goes_on_to_the_same_numbers_and_flies_another_number(tmp_path)
         load(tmp_path / "a", n_drones=0)
 
 
-def test_the_command_trains_and_evaluates_on_any_swarm(tmp_path):
+def test_the_command_trains_and_evaluates_on_any_swarm(tmp_path, capsys):
     def say(*words):
-        line = [sys.executable, "-m", "safemarl_lite", *map(str, words)]
-        env = os.environ | {"PYTHONPATH": str(ROOT)}
-        done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, env=env)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        main(list(words))
+        return capsys.readouterr().out
 
+    run = str(tmp_path / "run")
     small = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
     small += ["--iterations=1", "--num-envs=2", "--epochs=1", "--eval-episodes=2", "--episodes=2"]
-    assert "held-out episodes" in say("train", "swarm", "--any", "--out", "run", *small)
+    assert "held-out episodes" in say("train", "swarm", "--any", "--out", run, *small)
     assert (tmp_path / "run/certificate.png").exists()
-    assert "held-out episodes" in say("evaluate", "run", "--episodes=2", "--n-drones=9")
-    assert "--any" in say("train", "swarm", "--help").replace("\n", " ")
+    assert "held-out episodes" in say("evaluate", run, "--episodes=2", "--n-drones=9")
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "swarm", "--help"])
+    assert stop.value.code in (0, None) and "--any" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("n", [1, 5, 8, 20])

