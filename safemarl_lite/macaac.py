@@ -91,21 +91,10 @@ class MACAACConfig:
 
 
 ON_TREASURE = MACAACConfig(  # long episodes in which one move matters little
-    iterations=100,
-    num_envs=32,
-    updates=40,
-    buffer_episodes=640,
-    learning_rate_actor=3e-4,
-    learning_rate_critic=2e-3,
-    target_rate=0.04,
-    temperature_end=0.02,
-    resolution=8.0,
-    multiplier_rate=0.3,
-    violation_cap=0.3,
-    tighten=0.1,
-    eval_every=10,
-    eval_episodes=300,
-)
+    iterations=60, num_envs=32, updates=40, buffer_episodes=640, learning_rate_actor=3e-4,
+    learning_rate_critic=2e-3, target_rate=0.04, temperature_end=0.02, resolution=8.0,
+    multiplier_rate=0.3, violation_cap=0.3, tighten=0.1, eval_every=10, eval_episodes=300,
+)  # fmt: skip
 
 
 def q_targets(signals: Tensor, next_values: Tensor, goes_on: Tensor, discount: float) -> Tensor:

@@ -67,7 +67,7 @@ def test_the_rule_of_arrows_sees_imports():
 def test_files_are_thin():
     lines = {path: len(path.read_text().splitlines()) for path in FILES}
     assert not [p.name for p, n in lines.items() if n > 300]
-    assert sum(lines[p] for p in CORE) <= 5440
+    assert sum(lines[p] for p in CORE) <= 5450
     assert sum(n for p, n in lines.items() if p not in CORE) <= 3270
 
 

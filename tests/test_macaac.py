@@ -317,7 +317,9 @@ def test_the_actors_leave_what_a_price_makes_dear(algo, λ, monkeypatch):
 def test_a_finer_unit_makes_the_same_weights_say_less(algo):
     views, actions, *_ = random_batch(TASK, 8)
     coarse, fine = (learner(algo=algo, resolution=share) for share in (1.0, 8.0))
-    values = [(x.values if x.attends else x.joint)(x.critic, views, actions) for x in (coarse, fine)]
+    values = [
+        (x.values if x.attends else x.joint)(x.critic, views, actions) for x in (coarse, fine)
+    ]
     assert torch.allclose(values[0], 8 * values[1], atol=1e-5)
     assert float(values[1].detach().abs().min()) > 0
 

@@ -48,10 +48,8 @@ def flight(axis, task, positions, obstacles, until=None):
 
 def fly(policy, seed=0):
     """One episode as the task's camera sees it → list of PIL images, one a step."""
-    env_type = (
-        swarm.SwarmEnv if isinstance(policy.task, swarm.SwarmTask) else navigation.NavigationEnv
-    )
-    env = env_type(policy.task, render_mode="rgb_array")
+    kinds = {"navigation": navigation.NavigationEnv, "treasure": navigation.TreasureEnv}
+    env = kinds.get(policy.task.kind, swarm.SwarmEnv)(policy.task, render_mode="rgb_array")
     observations, _ = env.reset(seed=seed)
     frames = [PIL.Image.fromarray(env.render())]
     while env.agents:

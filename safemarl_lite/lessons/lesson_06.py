@@ -16,6 +16,8 @@ LEARNERS = {  # key in the files → name, colour, line, mark
     "macaac": ("MACAAC", "#0072B2", "-", "o"),
     "maddpg-c": ("MADDPG-C", "#009E73", "--", "^"),
     "maac": ("MAAC, λ = 0", "#D55E00", "-.", "s"),
+    "macaac, long": ("MACAAC, long", "#003D66", "-", "o"),
+    "maac, long": ("MAAC, long", "#8C3D00", "-.", "s"),
     "macaac, one scale": ("one scale", "#56B4E9", "--", "o"),
     "maac, one scale": ("one scale", "#E69F00", ":", "s"),
     "mappo-lagrangian": ("MAPPO-Lagrangian", "#CC79A7", ":", "D"),
@@ -98,8 +100,8 @@ def show_training(curves, panels, levels=(), budget=None):
         for label, level in levels if name == "cost" else ():
             axis.axhline(level, color=NEUTRAL, linestyle=":")
             axis.text(episodes[-1], level, label, ha="right", va="bottom")
-        axis.set(xlabel="episodes (thousands)", ylabel={"lambda": "multiplier λ"}.get(name, name))
-        axis.set_ylim(0, None)
+        ylabel = {"lambda": "multiplier λ"}.get(name, name)
+        axis.set(xlabel="episodes (thousands)", ylabel=ylabel, ylim=(0, None))
         if name == "penalty":
             budget_line(axis, budget, "budget α")
     figure(fig, "Medians and ranges of trainings of each learner against episodes")
@@ -120,24 +122,24 @@ def show_colleague(curves, budget):
     figure(fig, "Cost, penalty and multiplier of two trainings against episodes")
 
 
-def show_plane(points, budget, xlim=(5, 80)):
+def show_plane(points, budget, xlim=(0, 80)):
     """Display (cost, penalty) of policies, their names at the points; key → list of pairs."""
     fig, axis = plt.subplots(figsize=(8.5, 4.2))
     for algo, pairs in points.items():
         label, shade, _, mark = LEARNERS[algo]
         x, y = np.transpose(pairs)
         axis.plot(x, y, mark, color=shade, alpha=0.8)
-        side, at = ("right", x.min() - 1) if algo.startswith("mappo") else ("left", x.max() + 1)
-        axis.annotate(label, (at, y.mean()), color=shade, ha=side, va="center")
+        side, at = ("right", x.min() - 1) if x.min() < 24 else ("left", x.max() + 1)
+        below = "top" if algo.endswith("long") else "center"
+        axis.annotate(label, (at, y.mean()), color=shade, ha=side, va=below)
     budget_line(axis, budget, "budget α")
-    axis.set(xlabel="cost of an episode, plain sum", ylabel="penalty, discounted", xlim=xlim)
-    axis.set_ylim(0, None)
+    axis.set(xlabel="cost, plain sum", ylabel="penalty, discounted", xlim=xlim, ylim=(0, None))
     figure(fig, "Policies on the plane of cost and penalty, the budget a horizontal line")
 
 
 def show_bars(values, label, alt, mark=None):
     """Display name → number as bars; `mark`: (name, value) of a dotted line."""
-    line = mark and (label, mark[1], mark[0])
+    line = mark and (label, *mark[::-1])
     style.show_bars(list(values), {label: (list(values.values()), REWARD)}, alt, line)
 
 
@@ -189,17 +191,19 @@ def show_influence(weights, influence, title):
 
 
 def show_ablation(ablation, budget):
-    """Display where trainings with the authors' switches end, a dot a seed; view → switch → runs."""
+    """Display where trainings with the switches end, a dot a seed; view → switch → runs."""
     fig, axes = plt.subplots(len(ablation), 3, figsize=(11, 5), sharex="col", sharey=True)
     columns = ("cost", REWARD), ("penalty", COST), ("lambda", PRICE)
     for row, (view, switches) in zip(axes, ablation.items(), strict=True):
         for axis, (name, shade) in zip(row, columns, strict=True):
             for y, runs in enumerate(switches.values()):
                 axis.plot([x[name] for x in runs], [y] * len(runs), "o", color=shade, alpha=0.5)
-            axis.set(xscale="symlog", xlabel={"lambda": "multiplier λ"}.get(name, name))
-        row[1].axvline(budget, color=THRESHOLD, linestyle="--")
+            axis.set_xlabel({"lambda": "multiplier λ"}.get(name, name))
+        row[0].set(xscale="log", ylabel=f"{view} view", ylim=(len(switches) - 0.5, -0.5))
+        row[0].set_xticks([25, 50, 100], ["25", "50", "100"], minor=False)
         row[0].set_yticks(range(len(switches)), [x.replace("_", " ") for x in switches])
-        row[0].set(ylabel=f"{view} view", ylim=(len(switches) - 0.5, -0.5))
+        row[1].axvline(budget, color=THRESHOLD, linestyle=":")
+    axes[0, 0].minorticks_off()
     figure(fig, "Cost, penalty and λ at the end of trainings: a row a switch, a dot a seed")
 
 

@@ -4,7 +4,8 @@
 
 Short trainings of MACAAC whose buffer holds all of their episodes, as the authors' does. The
 source's own view has no clock, for actors and critics alike, and is read as lists. Of every
-training the means over its last tenth go to `figures/06_ablation.json`: view → switch → a line a seed.
+training the means over its last tenth go to `figures/06_ablation.json`, view → switch → a line a
+seed.
 """
 
 import argparse
@@ -21,8 +22,8 @@ from safemarl_lite.macaac import SWITCHES, MACAACConfig
 from safemarl_lite.navigation import NavigationTask
 
 FILE = Path(__file__).parents[2] / "figures/06_ablation.json"
-SHORT = {"iterations": 48, "batch": 256, "buffer_episodes": 48 * 128, "multiplier_rate": 0.04,
-         "temperature_end": 0.002, "eval_every": 48, "eval_episodes": 100}  # fmt: skip
+SHORT = {"iterations": 40, "batch": 256, "buffer_episodes": 40 * 128, "multiplier_rate": 0.04,
+         "temperature_end": 0.002, "eval_every": 40, "eval_episodes": 100}  # fmt: skip
 VIEWS = {
     "relational": (NavigationTask(), SHORT),
     "paper": (NavigationTask(view="paper"), SHORT | {"network": "entities"}),
