@@ -91,20 +91,20 @@ def test_the_switches_do_what_the_page_says(page):
     def each(runs, name):
         return np.array([run[name] for run in runs])
 
-    assert all(
-        len(runs) == len(raw["corrected"]) > 2 for x in (relational, raw) for runs in x.values()
-    )
-    for view in (relational, raw):
-        wrong, right = (each(view[x], "entropy") for x in ("wrong_entropy_sign", "corrected"))
-        assert (wrong < right).all()
-    assert (
-        each(relational["no_episode_end"], "cost") > 2 * each(relational["corrected"], "cost")
-    ).all()
-    assert (each(relational["no_episode_end"], "q_penalty") > 1e4).all()
-    assert (each(raw["no_episode_end"], "cost") < each(raw["corrected"], "cost") - 5).all()
-    assert (
-        each(raw["no_episode_end"], "q_penalty") > 3 * each(raw["corrected"], "q_penalty")
-    ).all()
+    assert {len(runs) for x in (relational, raw) for runs in x.values()} == {5}
+    wrong, right = (each(relational[x], "entropy") for x in ("wrong_entropy_sign", "corrected"))
+    assert wrong.max() < right.min()
+    dear = each(relational["corrected"], "cost").max()
+    for name in ("no_episode_end", "faithful"):  # with a clock: ruin
+        assert each(relational[name], "cost").min() > 4 * dear
+        assert (abs(each(relational[name], "q_penalty")) > 1e5).all()
+    endless = raw["no_episode_end"]  # without one: the Q of an endless episode
+    ratio = each(endless, "q_penalty") / each(endless, "penalty")
+    assert (ratio > 3).all() and (ratio < 5).all() and (each(endless, "penalty") < 3).all()
+    assert np.median(each(raw["corrected"], "penalty")) > 3
+    stale = each(relational["stale_multiplier"], "lambda")
+    assert (stale > each(relational["corrected"], "lambda")).all()
+    assert (np.array([run["lambda"] for run in raw["faithful"]]) > 1.3).all()
 
 
 def test_who_works_breaks_the_collectors_budget_and_who_drifts_does_not(page):
@@ -112,6 +112,17 @@ def test_who_works_breaks_the_collectors_budget_and_who_drifts_does_not(page):
     assert collectors["script"] > 1.5 * budget
     assert max(collectors["random"], collectors["no-op"]) < budget / 4
     assert costs["script"] < -80 and 20 < costs["no-op"] < costs["random"]
+
+
+def test_the_learners_of_the_second_task_are_as_far_as_the_page_says(page):
+    second, costs, (first, other) = page["second"], page["costs"], page["hunt"].thresholds
+    runs = [run for each in second.values() for run in each]
+    assert min(run["cost"] for run in runs) > costs["script"] + 50
+    assert all(run["penalty"][0] <= first for run in second["macaac"])
+    assert not any(run["upper95"][1] <= other for run in runs)
+    assert max(run["cost"] for run in second["macaac"]) > 3 * costs["no-op"]
+    paths = page["paths"]
+    assert paths[2][-1] > paths[1][-1] and paths[2][-1] > paths[2][len(paths[2]) // 2]
 
 
 def test_attention_is_not_explanation(page):
