@@ -49,7 +49,8 @@ def flight(axis, task, positions, obstacles, until=None):
 def fly(policy, seed=0):
     """One episode as the task's camera sees it → list of PIL images, one a step."""
     kinds = {"navigation": navigation.NavigationEnv, "treasure": navigation.TreasureEnv}
-    env = kinds.get(policy.task.kind, swarm.SwarmEnv)(policy.task, render_mode="rgb_array")
+    env_type = kinds.get(policy.task.kind) or swarm.SwarmEnv  # only that one needs PyBullet
+    env = env_type(policy.task, render_mode="rgb_array")
     observations, _ = env.reset(seed=seed)
     frames = [PIL.Image.fromarray(env.render())]
     while env.agents:

@@ -95,7 +95,7 @@ def show_training(curves, panels, levels=(), budget=None):
             )
             if name != "penalty" or algo == "maac":  # named beside it
                 end = 1.02 * episodes[-1], np.median(runs, 0)[-1]
-                beside = {"macaac": "bottom", "maac": "top"}.get(algo, "center")  # close curves
+                beside = {"maac": "top", algos[0]: "bottom"}.get(algo, "center")  # close curves
                 axis.text(*end, label, color=shade, va=beside)
         for label, level in levels if name == "cost" else ():
             axis.axhline(level, color=NEUTRAL, linestyle=":")
@@ -124,12 +124,12 @@ def show_colleague(curves, budget):
 
 def show_plane(points, budget, xlim=(0, 80)):
     """Display (cost, penalty) of policies, their names at the points; key → list of pairs."""
-    fig, axis = plt.subplots(figsize=(8.5, 4.2))
+    (fig, axis), gap = plt.subplots(figsize=(8.5, 4.2)), (xlim[1] - xlim[0]) / 75
     for algo, pairs in points.items():
         label, shade, _, mark = LEARNERS[algo]
         x, y = np.transpose(pairs)
         axis.plot(x, y, mark, color=shade, alpha=0.8)
-        side, at = ("right", x.min() - 1) if x.min() < 24 else ("left", x.max() + 1)
+        side, at = ("right", x.min() - gap) if x.min() < 24 else ("left", x.max() + gap)
         below = "top" if algo.endswith("long") else "center"
         axis.annotate(label, (at, y.mean()), color=shade, ha=side, va=below)
     budget_line(axis, budget, "budget α")
